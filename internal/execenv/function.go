@@ -1,0 +1,80 @@
+package execenv
+
+import (
+	"context"
+	"time"
+)
+
+// Function is one version of a function, as an execution environment needs it.
+type Function struct {
+	ARN         string // unqualified
+	Name        string
+	Version     string // $LATEST or a number
+	Account     string
+	Region      string
+	Runtime     string // nodejs22.x, ...
+	Handler     string
+	CodeSHA256  string // of the zip, hex: names the code to mount
+	Layers      []string
+	Environment map[string]string
+	MemoryMB    int
+	Timeout     time.Duration
+	EphemeralMB int
+	RoleARN     string
+	LogGroup    string
+	// Revision changes with everything above: an environment of another
+	// revision gets no new invocation.
+	Revision string
+}
+
+// Invocation is one event for a function.
+type Invocation struct {
+	RequestID     string
+	InvokedARN    string // as the caller qualified it
+	TraceID       string
+	ClientContext string // JSON, may be empty
+	Payload       []byte // JSON
+}
+
+// Outcome is what the function answered. A function that fails is an outcome;
+// an error is returned only when Davy could not run it.
+type Outcome struct {
+	Payload       []byte
+	FunctionError string // "": success; else "Unhandled"
+	LogTail       []byte // last 4 KB of the invocation's log
+	Duration      time.Duration
+	InitDuration  time.Duration // zero: warm
+}
+
+// CodeSource gives the unpacked code of a function as a host directory that
+// stays in place until release is called.
+type CodeSource interface {
+	Code(ctx context.Context, sha256 string) (dir string, release func(), err error)
+}
+
+// Credentials of an execution role's session.
+type Credentials struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expires         time.Time
+}
+
+// CredentialSource assumes an execution role for Lambda. The error is
+// returned when the role no longer trusts lambda.amazonaws.com.
+type CredentialSource interface {
+	RoleSession(ctx context.Context, roleARN, sessionName string) (Credentials, error)
+}
+
+// LogSink receives a function's log lines. Implementations check the role's
+// logs permissions, create the stream, and never block the invocation on
+// storage: Write queues, Flush waits until what was queued is readable.
+type LogSink interface {
+	Write(ctx context.Context, stream LogStream, at time.Time, line string)
+	Flush(ctx context.Context, stream LogStream) error
+}
+
+// LogStream names where an environment logs.
+type LogStream struct {
+	Account, Region, Group, Stream, RoleARN string
+}

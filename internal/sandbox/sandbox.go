@@ -1,0 +1,105 @@
+// Package sandbox starts processes that cannot reach anything they were not
+// given: the isolation of execution environments.
+//
+// Nothing else in Davy starts a process. The server talks to a small
+// privileged launcher (package launcher below this one) over a socket pair;
+// the launcher builds namespaces, mounts and control groups and does nothing
+// else.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+)
+
+// Errors of every driver. They come wrapped.
+var (
+	ErrClosed      = errors.New("sandbox: closed")
+	ErrUnavailable = errors.New("sandbox: launcher is not available")
+)
+
+// Mount makes a host directory visible, read-only, at a path inside.
+type Mount struct {
+	Source string
+	Target string
+}
+
+// Limits bound what the processes of a sandbox can use together. Zero: the
+// driver's default.
+type Limits struct {
+	MemoryBytes int64 // of all processes, /tmp not counted where the kernel allows
+	CPUMilli    int64 // thousandths of a core
+	TmpBytes    int64 // size of /tmp
+	PIDs        int64
+	OpenFiles   int64
+}
+
+// Spec describes a sandbox.
+type Spec struct {
+	ID     string   // unique, [a-z0-9-]{1,64}: names the control group
+	Root   string   // host directory that becomes /, read-only; empty: a root assembled from the host's /usr
+	Mounts []Mount  // in order, on existing or created mount points
+	Args   []string // Args[0] is a path inside
+	Env    []string // complete: nothing is inherited
+	Dir    string   // working directory inside
+	Limits Limits
+
+	// Files become descriptors 3, 4, ... of the first process. Stdout and
+	// Stderr become 1 and 2; nil: /dev/null.
+	Files  []*os.File
+	Stdout *os.File
+	Stderr *os.File
+
+	// Listen names sockets ("tcp:ADDR:PORT", "udp:ADDR:PORT") that are bound
+	// in the sandbox's own network namespace, where nothing else is reachable
+	// except its own loopback. The addresses are added to its loopback device.
+	Listen []string
+}
+
+// Exit tells how the first process ended.
+type Exit struct {
+	Code      int            // when Signal is 0
+	Signal    syscall.Signal // that killed it, or 0
+	OOMKilled bool           // the memory limit killed a process of the sandbox
+}
+
+// Usage is a snapshot of what a sandbox consumed.
+type Usage struct {
+	MemoryPeakBytes int64
+	MemoryBytes     int64
+	CPUMicros       int64
+}
+
+// Driver creates sandboxes. Safe for concurrent use.
+type Driver interface {
+	Create(ctx context.Context, s Spec) (Sandbox, error)
+	// Missing says in plain words which protections this machine or this
+	// user cannot give; empty: all of them hold.
+	Missing() []string
+	Close() error
+}
+
+// Sandbox is a running one. Safe for concurrent use.
+type Sandbox interface {
+	ID() string
+	// Listeners returns the sockets of Spec.Listen in its order. The caller
+	// owns them.
+	Listeners() []*os.File
+	// Attach mounts directories into the running sandbox.
+	Attach(ctx context.Context, m ...Mount) error
+	// Limit changes the limits that are not zero.
+	Limit(ctx context.Context, l Limits) error
+	Freeze(ctx context.Context) error
+	Thaw(ctx context.Context) error
+	Usage(ctx context.Context) (Usage, error)
+	// ResetPeak starts MemoryPeakBytes anew from the present use.
+	ResetPeak(ctx context.Context) error
+	// Kill ends every process at once. Idempotent.
+	Kill()
+	// Done is closed when the first process has ended and nothing is left.
+	Done() <-chan struct{}
+	// Exit is valid after Done.
+	Exit() Exit
+}
