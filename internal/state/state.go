@@ -72,7 +72,7 @@ type Msg struct {
 	Body      []byte
 	Attrs     map[string]string
 	VisibleAt time.Time // zero: now
-	ExpiresAt time.Time // zero: never; after it the message is dropped unseen
+	ExpiresAt time.Time // zero: never; once past it and visible, the message is dropped unseen
 }
 
 // Delivery is a message handed to a consumer that must settle it in time.
@@ -92,7 +92,10 @@ type Settle struct {
 	Body      []byte    // when not Delete: replaces the body if not nil
 }
 
-// Batch is one transaction: all of it or nothing.
+// Batch is one transaction: all of it or nothing. Every precondition is
+// evaluated against the state before the batch; then Ops apply in order, so of
+// two writes of one key the later one stays. At most MaxBatch entries in each
+// list.
 type Batch struct {
 	Checks []Check
 	Empty  []string // row spaces that must hold no row
@@ -100,6 +103,9 @@ type Batch struct {
 	Send   []Msg
 	Settle []Settle
 }
+
+// MaxBatch limits the entries of each list of a Batch.
+const MaxBatch = 1 << 15
 
 // Store is the transactional store. Safe for concurrent use.
 type Store interface {
@@ -116,7 +122,8 @@ type Store interface {
 	List(ctx context.Context, prefix, after string, n int) ([]Doc, error)
 	// Watch yields the documents under prefix changed after revision from, in
 	// revision order, and then waits for more until ctx ends. A key may be
-	// coalesced to its latest change. The error is ErrCompacted or ctx's.
+	// coalesced to its latest change. The error is ErrCompacted or ctx's; from
+	// 0 is never compacted, so a watcher that starts there misses nothing.
 	Watch(ctx context.Context, prefix string, from int64) iter.Seq2[[]Doc, error]
 
 	// GetRow returns a row or ErrNotFound.
@@ -130,17 +137,19 @@ type Store interface {
 
 // Queue is the consumer's side; Batch.Send and Batch.Settle are the writer's.
 type Queue interface {
-	// Receive claims up to n visible messages of the queue, oldest first, and
-	// hides them for vis. It never waits.
+	// Receive claims up to n visible messages of the queue, the one visible for
+	// longest first, and hides them for vis. It never waits for a message.
 	Receive(ctx context.Context, queue string, n int, vis time.Duration) ([]Delivery, error)
 	// Ready lists up to n queues whose names have the prefix and that hold a
-	// visible message, and the time at which the next hidden one becomes
-	// visible (zero: none).
+	// visible message, the longest-waiting first, and the time at which the
+	// next of the other queues will hold one (zero: none).
 	Ready(ctx context.Context, prefix string, n int) (queues []string, next time.Time, err error)
 	// Depth counts the messages of a queue.
 	Depth(ctx context.Context, queue string) (visible, hidden int64, err error)
 	// Wake returns a channel that receives after messages were sent or
 	// settled back. It is a hint: it may coalesce, and a spurious one is
-	// possible; it is never missed after a commit in this process.
+	// possible; it is never missed after a commit in this process. All callers
+	// get the same channel, which holds one hint: have one consumer, and let it
+	// tell the others.
 	Wake() <-chan struct{}
 }
