@@ -1,0 +1,80 @@
+// Package demo runs Davy's main job against a server, as a client that knows
+// nothing of the server's insides: buckets, policy, role, functions, triggers,
+// uploads, copies, and the refusals that make it safe.
+//
+// Every step is a real signed request. A step that differs from what AWS would
+// do ends the run with an error.
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Config says where and as whom to run.
+type Config struct {
+	Endpoint string // http://HOST:PORT of the API
+	Region   string // us-east-1 when empty
+	Account  string // the account of the credentials
+	AccessID string
+	Secret   string
+	Runtimes []string // managed runtimes to try, in order
+	Out      io.Writer
+}
+
+// Run executes the lab and prints a line for each step with its time. The
+// error names the first step that differed.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	l := &lab{
+		cfg:    cfg,
+		out:    cfg.Out,
+		client: newClient(cfg.Endpoint, cfg.Region, cfg.AccessID, cfg.Secret),
+		suffix: time.Now().UTC().Format("20060102150405"),
+	}
+	start := time.Now()
+	steps := l.foundation()
+	for _, rt := range cfg.Runtimes {
+		for _, v := range variants {
+			if v.runs(rt) {
+				steps = append(steps, l.withFunction(rt, v)...)
+			}
+		}
+	}
+	steps = append(steps, l.refusals()...)
+	for _, s := range steps {
+		began := time.Now()
+		note, err := s.run(ctx)
+		took := time.Since(began)
+		if err != nil {
+			fmt.Fprintf(l.out, "  FAILED %-66s %9s\n", s.name, round(took))
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if note != "" {
+			note = "  " + note
+		}
+		fmt.Fprintf(l.out, "  ok  %-69s %9s%s\n", s.name, round(took), note)
+	}
+	fmt.Fprintf(l.out, "\n%d steps in %s: everything as AWS would have done it.\n", len(steps), round(time.Since(start)))
+	return nil
+}
+
+// step is one line of the lab. run returns a remark to print, or what differed.
+type step struct {
+	name string
+	run  func(ctx context.Context) (note string, err error)
+}
+
+func round(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}

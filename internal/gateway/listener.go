@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// sniffTimeout bounds how long a connection may stay silent before it has
+// said whether it speaks TLS.
+const sniffTimeout = 30 * time.Second
+
+// maxSniffing bounds connections that have not yet sent their first byte, so
+// that silent clients cannot exhaust the process.
+const maxSniffing = 4096
+
+// recordTypeHandshake is the first byte of every TLS connection; no HTTP
+// method starts with it.
+const recordTypeHandshake = 0x16
+
+// door serves HTTP and TLS on the same listeners: it sorts accepted connections
+// by their first byte into two queues, one for each.
+type door struct {
+	plain, secure *queue
+	slots         chan struct{}
+}
+
+func newDoor() *door {
+	return &door{plain: newQueue(), secure: newQueue(), slots: make(chan struct{}, maxSniffing)}
+}
+
+// serve accepts from l until l is closed or ctx ends, and closes l.
+func (d *door) serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var sniffing sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer func() {
+		cancel()
+		stop()
+		l.Close()
+		sniffing.Wait()
+	}()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			// Out of descriptors and the like: let connections end first.
+			select {
+			case <-time.After(10 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		select {
+		case d.slots <- struct{}{}:
+		default:
+			c.Close()
+			continue
+		}
+		sniffing.Go(func() {
+			defer func() { <-d.slots }()
+			d.sort(ctx, c)
+		})
+	}
+}
+
+func (d *door) sort(ctx context.Context, c net.Conn) {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	_ = c.SetReadDeadline(time.Now().Add(sniffTimeout))
+	pc := &peekedConn{Conn: c, r: bufio.NewReaderSize(c, 4096)}
+	first, err := pc.r.Peek(1)
+	if err != nil || !stop() {
+		c.Close()
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	q := d.plain
+	if first[0] == recordTypeHandshake {
+		q = d.secure
+	}
+	q.put(pc)
+}
+
+func (d *door) close() {
+	d.plain.Close()
+	d.secure.Close()
+}
+
+// peekedConn is a connection whose first bytes were read ahead.
+type peekedConn struct {
+	net.Conn
+	r *bufio.Reader // nil once drained
+}
+
+func (c *peekedConn) Read(p []byte) (int, error) {
+	if c.r == nil {
+		return c.Conn.Read(p)
+	}
+	n := min(len(p), c.r.Buffered())
+	if n == 0 {
+		c.r = nil
+		return c.Conn.Read(p)
+	}
+	return c.r.Read(p[:n])
+}
+
+// queue is a listener fed by hand.
+type queue struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newQueue() *queue {
+	return &queue{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (q *queue) put(c net.Conn) {
+	select {
+	case q.conns <- c:
+	case <-q.closed:
+		c.Close()
+	}
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.closed) })
+	return nil
+}
+
+// Addr is asked for only by net/http's log lines.
+func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }

@@ -1,0 +1,40 @@
+// Package e2e_test runs the scripts of testdata against a real server with the
+// unmodified AWS CLI. A script is a txtar file; besides testscript's own
+// commands it has those listed in commands.go.
+package e2e_test
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
+
+func TestScripts(t *testing.T) {
+	aws, err := exec.LookPath("aws")
+	if err != nil {
+		t.Skip("the AWS CLI is not installed: run `make test`, which installs it")
+	}
+	bin, err := filepath.Abs("../../bin/davy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(bin); err != nil {
+		t.Skip("bin/davy is not built: run `make test`")
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                commands,
+		Setup: func(env *testscript.Env) error {
+			return setup(env, bin, filepath.Dir(aws))
+		},
+	})
+}
