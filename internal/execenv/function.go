@@ -34,6 +34,9 @@ type Invocation struct {
 	TraceID       string
 	ClientContext string // JSON, may be empty
 	Payload       []byte // JSON
+	// Tail asks for Outcome.LogTail. The caller then waits for the log's last
+	// lines too.
+	Tail bool
 }
 
 // Outcome is what the function answered. A function that fails is an outcome;
@@ -41,7 +44,7 @@ type Invocation struct {
 type Outcome struct {
 	Payload       []byte
 	FunctionError string // "": success; else "Unhandled"
-	LogTail       []byte // last 4 KB of the invocation's log
+	LogTail       []byte // last 4 KB of the invocation's log, if asked for
 	Duration      time.Duration
 	InitDuration  time.Duration // zero: warm
 }

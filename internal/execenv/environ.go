@@ -1,0 +1,81 @@
+package execenv
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"davy/internal/runtimes"
+)
+
+// functionEnv is the environment of a function's process: its own variables,
+// and AWS's, which win.
+// https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+func functionEnv(f Function, stream string, c Credentials) map[string]string {
+	env := map[string]string{
+		"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+	}
+	maps.Copy(env, f.Environment)
+	maps.Copy(env, map[string]string{
+		"_HANDLER":                        f.Handler,
+		"AWS_REGION":                      f.Region,
+		"AWS_DEFAULT_REGION":              f.Region,
+		"AWS_EXECUTION_ENV":               "AWS_Lambda_" + f.Runtime,
+		"AWS_LAMBDA_FUNCTION_NAME":        f.Name,
+		"AWS_LAMBDA_FUNCTION_VERSION":     f.Version,
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(f.MemoryMB),
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_LOG_GROUP_NAME":       f.LogGroup,
+		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
+		"LAMBDA_TASK_ROOT":                runtimes.TaskRoot,
+		"LAMBDA_RUNTIME_DIR":              runtimes.RuntimeDir,
+		"AWS_ACCESS_KEY_ID":               c.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY":           c.SecretAccessKey,
+		"AWS_SESSION_TOKEN":               c.SessionToken,
+	})
+	return env
+}
+
+// execWrapper names the variable whose program starts the runtime instead.
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html
+const execWrapper = "AWS_LAMBDA_EXEC_WRAPPER"
+
+// Variables that a process reads when it starts. A runtime that already runs
+// cannot be given them.
+var startVariables = []string{
+	"AWS_LAMBDA_EXEC_WRAPPER", "GLIBC_TUNABLES", "LANG", "LANGUAGE",
+}
+
+var startPrefixes = []string{"NODE_", "LD_", "LC_", "UV_", "MALLOC_", "OPENSSL_", "SSL_CERT_"}
+
+// startSettings returns the names of a function's variables that must be there
+// when its process starts, sorted. A function that has none can be assigned to
+// a runtime that is already booted.
+func startSettings(f Function) []string {
+	var names []string
+	for name := range f.Environment {
+		atStart := slices.Contains(startVariables, name) ||
+			slices.ContainsFunc(startPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+		if atStart {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// heapFlags bound V8's heap by the function's memory as AWS's runtime does: a
+// tenth for the young generation, the rest for the old one. What the function
+// sets in NODE_OPTIONS wins.
+func heapFlags(f Function) []string {
+	options := strings.ReplaceAll(f.Environment["NODE_OPTIONS"], "_", "-")
+	if strings.Contains(options, "--max-old-space-size") || strings.Contains(options, "--max-semi-space-size") {
+		return nil
+	}
+	young := f.MemoryMB / 10
+	return []string{
+		"--max-semi-space-size=" + strconv.Itoa(max(1, young/2)),
+		"--max-old-space-size=" + strconv.Itoa(max(1, f.MemoryMB-young)),
+	}
+}

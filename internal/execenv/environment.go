@@ -1,0 +1,334 @@
+package execenv
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"davy/internal/runtimes"
+	"davy/internal/sandbox"
+)
+
+// Phases in INIT_REPORT lines.
+const (
+	phaseInit   = "init"
+	phaseInvoke = "invoke"
+)
+
+// environment runs one revision of one function, one invocation at a time. Its
+// goroutine, run, is the only one that uses its process.
+type environment struct {
+	es    *Environments
+	fleet *fleet
+	fn    Function
+	id    string
+	rec   *recorder
+
+	jobs chan job      // holds one: sent only to an environment taken from its fleet
+	quit chan struct{} // closed, once, to end an idle environment
+
+	current atomic.Pointer[process] // for Close to kill; nil: to be started
+	frozen  bool
+	initFor time.Duration // of a first init not yet reported
+	peak    int64         // bytes of memory used at most, so far
+	expires time.Time     // of its credentials; zero: not started
+	release func()        // of the code
+}
+
+// job is an invocation on its way through an environment.
+type job struct {
+	inv  Invocation
+	done chan result // holds one
+}
+
+type result struct {
+	outcome Outcome
+	err     error
+}
+
+// failure is the end of an init phase that the function is to blame for.
+type failure struct {
+	status    string // "timeout" or "error"
+	errorType string
+	payload   func(requestID string) []byte
+	line      func(requestID string) string // nil: none
+}
+
+func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
+	id := randomHex(16)
+	now := time.Now().UTC()
+	stream := LogStream{
+		Account: f.Account, Region: f.Region, Group: f.LogGroup, RoleARN: f.RoleARN,
+		Stream: fmt.Sprintf("%s/[%s]%s", now.Format("2006/01/02"), f.Version, id),
+	}
+	return &environment{
+		es: es, fleet: fl, fn: f, id: "env-" + id,
+		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx},
+		jobs: make(chan job, 1), quit: make(chan struct{}),
+		release: func() {},
+	}
+}
+
+// run is an environment's life: init, invocations, end.
+func (e *environment) run() {
+	defer e.stop()
+	started := time.Now()
+	e.rec.line(initStartLine(e.es.runtimeLabel(e.fn)))
+	fail, err := e.start(started.Add(e.es.cfg.InitTimeout))
+	if err != nil {
+		e.fleet.startFailed(e, err)
+		return
+	}
+	if fail != nil {
+		e.rec.line(initReportLine(time.Since(started), phaseInit, fail.status, fail.errorType))
+	} else {
+		e.initFor = time.Since(started)
+	}
+	e.es.log.Debug("environment ready", "env", e.id, "function", e.fn.ARN, "init", time.Since(started), "ok", fail == nil)
+	e.fleet.started(e)
+
+	idle := time.NewTimer(e.es.cfg.Idle)
+	defer idle.Stop()
+	freeze := time.NewTimer(e.es.cfg.FreezeAfter)
+	defer freeze.Stop()
+	for {
+		var ended <-chan struct{}
+		if p := e.current.Load(); p != nil {
+			ended = p.sb.Done()
+		}
+		select {
+		case j := <-e.jobs:
+			if !e.serve(j) {
+				return
+			}
+			idle.Reset(e.es.cfg.Idle)
+			freeze.Reset(e.es.cfg.FreezeAfter)
+		case <-freeze.C:
+			if len(e.jobs) == 0 {
+				e.freeze()
+			}
+		case <-idle.C:
+			if e.fleet.withdraw(e) {
+				return
+			}
+		case <-ended:
+			if e.fleet.withdraw(e) {
+				return
+			}
+			e.dropProcess() // taken meanwhile: the invocation starts it anew
+		case <-e.quit:
+			return
+		}
+	}
+}
+
+func (e *environment) stop() {
+	e.dropProcess()
+	e.release()
+	e.fleet.ended(e)
+}
+
+func (e *environment) dropProcess() {
+	if p := e.current.Swap(nil); p != nil {
+		p.end()
+		p.drainOutput()
+	}
+	e.frozen = false
+}
+
+func (e *environment) freeze() {
+	p := e.current.Load()
+	if p == nil || e.frozen || e.es.cfg.NoFreeze {
+		return
+	}
+	if err := p.sb.Freeze(e.es.ctx); err != nil {
+		e.es.log.Debug("environment does not freeze", "env", e.id, "error", err)
+		return
+	}
+	e.frozen = true
+}
+
+func (e *environment) thaw() error {
+	p := e.current.Load()
+	if p == nil || !e.frozen {
+		return nil
+	}
+	if err := p.sb.Thaw(e.es.ctx); err != nil {
+		return fmt.Errorf("thaw environment: %w", err)
+	}
+	e.frozen = false
+	return nil
+}
+
+// start boots a runtime, assigns the function to it and waits until its
+// handler is loaded.
+func (e *environment) start(deadline time.Time) (*failure, error) {
+	ctx := e.es.ctx
+	session := make(chan Credentials, 1)
+	sessionErr := make(chan error, 1)
+	e.es.wg.Go(func() { // while the runtime boots
+		c, err := e.es.session(ctx, e.fn)
+		if err != nil {
+			sessionErr <- err
+			return
+		}
+		session <- c
+	})
+	launch, err := e.es.cfg.Runtimes.Launch(ctx, e.fn.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := e.functionMounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := e.es.boot(ctx, e.id, seed{launch: launch, fn: &e.fn, mounts: mounts})
+	if err != nil {
+		return nil, err
+	}
+	e.current.Store(p)
+	if e.es.closed() { // Close may have passed by before it could see p
+		p.sb.Kill()
+	}
+	p.record(e.rec)
+	if err := p.awaitBooted(deadline); err != nil {
+		return e.initFailure(p, err, deadline), nil
+	}
+	var creds Credentials
+	select {
+	case creds = <-session:
+	case err := <-sessionErr:
+		return nil, err
+	}
+	e.expires = creds.Expires
+	return e.assign(p, launch, mounts, creds, deadline)
+}
+
+// assign makes a booted runtime the function's. It happens once to a process.
+func (e *environment) assign(p *process, launch runtimes.Launch, mounts []sandbox.Mount, c Credentials, deadline time.Time) (*failure, error) {
+	ctx := e.es.ctx
+	if !p.seeded { // from a pool
+		if err := p.sb.Attach(ctx, mounts...); err != nil {
+			return nil, fmt.Errorf("attach code: %w", err)
+		}
+		if err := p.sb.Limit(ctx, e.es.bootLimits(&e.fn)); err != nil {
+			return nil, fmt.Errorf("set limits: %w", err)
+		}
+	}
+	meta := initMeta{
+		Env:       functionEnv(e.fn, e.rec.stream.Stream, c),
+		Handler:   e.fn.Handler,
+		TaskRoot:  runtimes.TaskRoot,
+		Callbacks: launch.Runtime.Callbacks,
+	}
+	if len(e.es.cfg.Suffixes) > 0 && e.es.cfg.TrustCA {
+		meta.CAFile, meta.TrustedSuffixes = runtimes.CAFile, e.es.cfg.Suffixes
+	}
+	if err := p.ch.send(frameInit, meta, nil, deadline); err != nil {
+		return e.initFailure(p, err, deadline), nil
+	}
+	for {
+		f, err := p.ch.recv(deadline)
+		if err != nil {
+			return e.initFailure(p, err, deadline), nil
+		}
+		switch f.kind {
+		case frameLog:
+			p.drainOutput()
+			e.rec.line(string(f.body))
+		case frameOutput:
+			e.rec.output(f.body)
+		case frameInitError:
+			return e.initReported(f.body), nil
+		case frameReady:
+			p.drainOutput()
+			// The init phase had the whole machine.
+			if err := p.sb.Limit(ctx, sandbox.Limits{CPUMilli: cpuShare(e.fn.MemoryMB)}); err != nil {
+				return nil, fmt.Errorf("set limits: %w", err)
+			}
+			return nil, nil
+		default:
+			return e.initFailure(p, errProtocol, deadline), nil
+		}
+	}
+}
+
+// initFailure ends the process and tells why its init did not.
+func (e *environment) initFailure(p *process, err error, deadline time.Time) *failure {
+	defer e.dropProcess()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &failure{
+			status: "timeout",
+			payload: func(id string) []byte {
+				return timeoutPayload(id, e.fn.Timeout).json()
+			},
+			line: func(id string) string { return timeoutLine(time.Now(), id, e.fn.Timeout) },
+		}
+	}
+	if !endOfProcess(err) {
+		e.es.log.Warn("runtime failed", "env", e.id, "error", err)
+		p.sb.Kill()
+	}
+	exit := p.exited(deadline)
+	p.drainOutput()
+	return &failure{
+		status:    "error",
+		errorType: exitPayload("", exit).ErrorType,
+		payload:   func(id string) []byte { return exitPayload(id, exit).json() },
+		line:      func(id string) string { return exitLine(id, exit) },
+	}
+}
+
+// initReported is an init error that the bootstrap told of.
+func (e *environment) initReported(body []byte) *failure {
+	e.dropProcess()
+	var reported errorPayload
+	_ = json.Unmarshal(body, &reported) // of a hostile runtime: no type
+	return &failure{
+		status:    "error",
+		errorType: platformErrorType(reported.ErrorType),
+		payload:   func(string) []byte { return body },
+	}
+}
+
+// functionMounts are the function's code and layer, which stay until the
+// environment ends.
+func (e *environment) functionMounts(ctx context.Context) ([]sandbox.Mount, error) {
+	e.release()
+	e.release = func() {}
+	if len(e.fn.Layers) > 1 {
+		return nil, errors.New("execenv: functions with more than one layer are not supported yet")
+	}
+	wanted := []struct{ sha, target string }{{e.fn.CodeSHA256, runtimes.TaskRoot}}
+	for _, l := range e.fn.Layers {
+		wanted = append(wanted, struct{ sha, target string }{l, runtimes.LayerDir})
+	}
+	var mounts []sandbox.Mount
+	for _, w := range wanted {
+		dir, release, err := e.es.cfg.Code.Code(ctx, w.sha)
+		if err != nil {
+			return nil, fmt.Errorf("code of function: %w", err)
+		}
+		before := e.release
+		e.release = func() { release(); before() }
+		mounts = append(mounts, sandbox.Mount{Source: dir, Target: w.target})
+	}
+	return mounts, nil
+}
+
+func endOfProcess(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, errBrokenPipe)
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}

@@ -1,0 +1,215 @@
+// Package execenv runs functions in execution environments, as Lambda does:
+// an environment is a sandbox with a runtime that has loaded one function
+// version; it takes one invocation at a time and stays for the next. It serves
+// package invoke.
+//
+// No environment is ever shared between functions or revisions of one.
+package execenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"davy/internal/runtimes"
+	"davy/internal/sandbox"
+)
+
+// ErrClosed is the error of an invocation that Close ended or prevented.
+var ErrClosed = errors.New("execenv: closed")
+
+// RuntimeSource tells how a runtime is started. runtimes.Store is one.
+type RuntimeSource interface {
+	Launch(ctx context.Context, name string) (runtimes.Launch, error)
+}
+
+// Config of Environments.
+type Config struct {
+	Driver      sandbox.Driver   // required
+	Runtimes    RuntimeSource    // required
+	Code        CodeSource       // required
+	Credentials CredentialSource // nil: functions have no credentials
+	Logs        LogSink          // nil: logs are dropped
+	Door        Door             // nil: nothing answers inside environments
+	TrustCA     bool             // functions trust the authority at runtimes.CAFile for Suffixes
+	Suffixes    []string         // domains that lead to the door; nil: amazonaws.com
+	InitTimeout time.Duration    // 0: 10 s, as AWS's
+	Idle        time.Duration    // an environment unused for so long ends; 0: 10 min
+	FreezeAfter time.Duration    // an environment idle for so long is frozen; 0: 10 ms
+	NoFreeze    bool             // environments run on between invocations
+	Log         *slog.Logger     // nil: discard
+}
+
+// Environments are all execution environments of this node. Safe for
+// concurrent use.
+type Environments struct {
+	cfg      Config
+	log      *slog.Logger
+	resolver resolver
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	fleets map[string]*fleet // by function and version
+	all    map[*environment]struct{}
+}
+
+// New returns Environments without any environment: the first invocation of a
+// function starts one.
+func New(cfg Config) (*Environments, error) {
+	if cfg.Driver == nil || cfg.Runtimes == nil || cfg.Code == nil {
+		return nil, errors.New("execenv: Driver, Runtimes and Code are required")
+	}
+	if cfg.Suffixes == nil {
+		cfg.Suffixes = []string{"amazonaws.com"}
+	}
+	if cfg.InitTimeout == 0 {
+		cfg.InitTimeout = 10 * time.Second
+	}
+	if cfg.Idle == 0 {
+		cfg.Idle = 10 * time.Minute
+	}
+	if cfg.FreezeAfter == 0 {
+		cfg.FreezeAfter = 10 * time.Millisecond
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	es := &Environments{cfg: cfg, log: cfg.Log, resolver: newResolver(cfg.Suffixes), fleets: map[string]*fleet{}, all: map[*environment]struct{}{}}
+	es.ctx, es.cancel = context.WithCancel(context.Background())
+	return es, nil
+}
+
+// Run keeps environments until ctx ends, then closes them.
+func (es *Environments) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-es.ctx.Done():
+	}
+	return es.Close()
+}
+
+// Close ends all environments at once and waits until nothing of them is left.
+// Invocations still running fail with ErrClosed. Idempotent.
+func (es *Environments) Close() error {
+	es.mu.Lock()
+	es.cancel()
+	for _, fl := range es.fleets {
+		fl.close()
+	}
+	for e := range es.all {
+		if p := e.current.Load(); p != nil {
+			p.sb.Kill()
+		}
+	}
+	es.mu.Unlock()
+	es.wg.Wait()
+	return nil
+}
+
+func (es *Environments) closed() bool { return es.ctx.Err() != nil }
+
+// Invoke runs one event in an idle environment of the function, or in the
+// first that becomes free: one is started for it. A function that fails is an
+// outcome; the error tells that Davy could not run it. Once an environment has
+// taken the invocation it runs to its end, whatever becomes of ctx.
+func (es *Environments) Invoke(ctx context.Context, f Function, inv Invocation) (Outcome, error) {
+	e, err := es.take(ctx, f)
+	if err != nil {
+		return Outcome{}, err
+	}
+	j := job{inv: inv, done: make(chan result, 1)}
+	e.jobs <- j
+	r := <-j.done
+	return r.outcome, r.err
+}
+
+// Retire ends a function's environments, of all versions: idle ones now, busy
+// ones after their invocation. For functions that are deleted.
+func (es *Environments) Retire(functionARN string) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for key, fl := range es.fleets {
+		if strings.HasPrefix(key, functionARN+" ") {
+			fl.retire()
+			delete(es.fleets, key)
+		}
+	}
+}
+
+// take returns an environment that is the caller's until it frees itself.
+func (es *Environments) take(ctx context.Context, f Function) (*environment, error) {
+	es.mu.Lock()
+	if es.closed() {
+		es.mu.Unlock()
+		return nil, ErrClosed
+	}
+	key := f.ARN + " " + f.Version
+	fl := es.fleets[key]
+	if fl == nil || fl.revision != f.Revision {
+		if fl != nil {
+			fl.retire()
+		}
+		fl = &fleet{es: es, revision: f.Revision}
+		es.fleets[key] = fl
+	}
+	if e := fl.pop(time.Now()); e != nil {
+		es.mu.Unlock()
+		return e, nil
+	}
+	w := fl.wait()
+	fl.start(f)
+	es.mu.Unlock()
+
+	select {
+	case <-w.served:
+		return w.env, w.err
+	case <-ctx.Done():
+		es.mu.Lock()
+		defer es.mu.Unlock()
+		if fl.abandon(w) {
+			return nil, ctx.Err()
+		}
+		return w.env, w.err // it came at the same moment
+	}
+}
+
+// session assumes the execution role for an environment.
+func (es *Environments) session(ctx context.Context, f Function) (Credentials, error) {
+	if es.cfg.Credentials == nil {
+		return Credentials{}, nil
+	}
+	c, err := es.cfg.Credentials.RoleSession(ctx, f.RoleARN, f.Name)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("assume execution role: %w", err)
+	}
+	return c, nil
+}
+
+// bootLimits are the limits of the init phase: the whole machine's processors.
+func (es *Environments) bootLimits(f *Function) sandbox.Limits {
+	l := sandbox.Limits{CPUMilli: int64(runtime.NumCPU()) * 1000, PIDs: maxProcesses, OpenFiles: maxOpenFiles}
+	if f != nil {
+		l.MemoryBytes = int64(f.MemoryMB) << 20
+		l.TmpBytes = int64(f.EphemeralMB) << 20
+	}
+	return l
+}
+
+// Limits of an environment that do not depend on the function.
+// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+const (
+	maxProcesses = 1024
+	maxOpenFiles = 1024
+	// memoryPerCore is the memory setting, in MB, that comes with one full
+	// processor.
+	memoryPerCore = 1769
+)
+
+func cpuShare(memoryMB int) int64 { return max(1, int64(memoryMB)*1000/memoryPerCore) }

@@ -1,0 +1,376 @@
+package execenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"davy/internal/runtimes"
+	"davy/internal/sandbox"
+)
+
+// processDriver is a fake driver: it isolates nothing. It starts the host's
+// node as a child process in a mount namespace, so that paths are the real
+// ones, and knows nothing of limits, OOM or networks: tests tell it.
+type processDriver struct {
+	t         testing.TB
+	createErr atomic.Pointer[error]
+	oom       atomic.Bool // the next exits are reported as OOM kills
+
+	mu      sync.Mutex
+	created []*childSandbox
+}
+
+// rootScript builds a root of the host's /usr and the sandbox's mounts.
+const rootScript = `set -e
+root=$1; shift
+mount -t tmpfs davy-test "$root"
+for d in usr etc dev proc tmp; do mkdir "$root/$d"; mount --rbind "/$d" "$root/$d"; done
+for d in bin lib lib64; do
+  if [ -L "/$d" ]; then cp -P "/$d" "$root/$d"; elif [ -d "/$d" ]; then mkdir "$root/$d"; mount --rbind "/$d" "$root/$d"; fi
+done
+while [ "$1" != -- ]; do mkdir -p "$root$2"; mount --bind "$1" "$root$2"; shift 2; done
+shift
+dir=$1; shift
+exec /usr/sbin/chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$dir" "$@"`
+
+func newProcessDriver(t testing.TB) *processDriver {
+	t.Helper()
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("the host has no node in PATH")
+	}
+	if out, err := exec.CommandContext(t.Context(), "unshare", unshareFlags("true")...).CombinedOutput(); err != nil {
+		t.Skipf("this user may not create a mount namespace: %v %s", err, out)
+	}
+	return &processDriver{t: t}
+}
+
+func unshareFlags(args ...string) []string {
+	flags := []string{"--mount"}
+	if os.Getuid() != 0 {
+		flags = append(flags, "--map-root-user")
+	}
+	return append(flags, args...)
+}
+
+func (d *processDriver) Create(_ context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	if err := d.createErr.Load(); err != nil {
+		return nil, *err
+	}
+	root, err := os.MkdirTemp("", "davy-root-")
+	if err != nil {
+		return nil, err
+	}
+	args := unshareFlags("/bin/sh", "-c", rootScript, "davy-root", root)
+	for _, m := range s.Mounts {
+		args = append(args, m.Source, m.Target)
+	}
+	args = append(append(args, "--", s.Dir), s.Args...)
+	cmd := exec.Command("unshare", args...)
+	cmd.Env = s.Env
+	cmd.ExtraFiles = s.Files
+	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	sb := &childSandbox{driver: d, spec: s, cmd: cmd, done: make(chan struct{})}
+	for _, l := range s.Listen {
+		f, err := listenLoopback(l)
+		if err != nil {
+			return nil, err
+		}
+		sb.listeners = append(sb.listeners, f)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.created = append(d.created, sb)
+	d.mu.Unlock()
+	go func() {
+		defer close(sb.done)
+		defer os.RemoveAll(root)
+		_ = cmd.Wait()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		sb.exit = sandbox.Exit{Code: max(0, status.ExitStatus()), OOMKilled: d.oom.Load()}
+		if status.Signaled() {
+			sb.exit.Signal = status.Signal()
+		}
+	}()
+	return sb, nil
+}
+
+// listenLoopback opens a socket of the asked kind on the host's loopback.
+func listenLoopback(spec string) (*os.File, error) {
+	network, _, _ := strings.Cut(spec, ":")
+	if network == "udp" {
+		c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			return nil, err
+		}
+		defer c.Close()
+		return c.File()
+	}
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.File()
+}
+
+func (d *processDriver) Missing() []string { return []string{"all of them: this is a fake"} }
+func (d *processDriver) Close() error      { return nil }
+
+// sandboxes returns all that were created.
+func (d *processDriver) sandboxes() []*childSandbox {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]*childSandbox(nil), d.created...)
+}
+
+type childSandbox struct {
+	driver    *processDriver
+	spec      sandbox.Spec
+	cmd       *exec.Cmd
+	listeners []*os.File
+	done      chan struct{}
+	exit      sandbox.Exit
+
+	mu     sync.Mutex
+	limits []sandbox.Limits
+	events []string // freeze, thaw
+}
+
+func (s *childSandbox) ID() string              { return s.spec.ID }
+func (s *childSandbox) Listeners() []*os.File   { return s.listeners }
+func (s *childSandbox) Done() <-chan struct{}   { return s.done }
+func (s *childSandbox) Exit() sandbox.Exit      { return s.exit }
+func (s *childSandbox) Kill()                   { s.signal(syscall.SIGKILL) }
+func (s *childSandbox) signal(n syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, n) }
+
+func (s *childSandbox) Attach(context.Context, ...sandbox.Mount) error {
+	return errors.New("the fake attaches nothing")
+}
+
+func (s *childSandbox) Limit(_ context.Context, l sandbox.Limits) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits = append(s.limits, l)
+	return nil
+}
+
+func (s *childSandbox) Freeze(context.Context) error {
+	s.note("freeze")
+	s.signal(syscall.SIGSTOP)
+	return nil
+}
+
+func (s *childSandbox) Thaw(context.Context) error {
+	s.note("thaw")
+	s.signal(syscall.SIGCONT)
+	return nil
+}
+
+func (s *childSandbox) note(event string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, event)
+}
+
+func (s *childSandbox) ResetPeak(context.Context) error { return nil }
+
+func (s *childSandbox) Usage(context.Context) (sandbox.Usage, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return sandbox.Usage{}, err
+	}
+	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+	kb, _, _ := bytes.Cut(bytes.TrimSpace(rest), []byte(" "))
+	n, err := strconv.ParseInt(string(kb), 10, 64)
+	return sandbox.Usage{MemoryPeakBytes: n << 10}, err
+}
+
+// folderCode is a CodeSource of unpacked folders.
+type folderCode struct {
+	mu   sync.Mutex
+	dirs map[string]string
+	held map[string]int
+}
+
+func (c *folderCode) Code(_ context.Context, sha string) (string, func(), error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	dir, ok := c.dirs[sha]
+	if !ok {
+		return "", nil, fmt.Errorf("no code %s", sha)
+	}
+	c.held[sha]++
+	var once sync.Once
+	return dir, func() {
+		once.Do(func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.held[sha]--
+		})
+	}, nil
+}
+
+// logBook is a LogSink that keeps lines.
+type logBook struct {
+	mu     sync.Mutex
+	lines  []string
+	stream LogStream
+	seen   chan struct{} // one token for each line, if there is room
+}
+
+func (b *logBook) Write(_ context.Context, s LogStream, _ time.Time, line string) {
+	b.mu.Lock()
+	b.lines = append(b.lines, line)
+	b.stream = s
+	b.mu.Unlock()
+	select {
+	case b.seen <- struct{}{}:
+	default:
+	}
+}
+
+func (b *logBook) Flush(context.Context, LogStream) error { return nil }
+
+func (b *logBook) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.lines...)
+}
+
+// await returns the lines once one has the prefix.
+func (b *logBook) await(t testing.TB, prefix string) []string {
+	t.Helper()
+	for {
+		lines := b.all()
+		for _, l := range lines {
+			if strings.HasPrefix(l, prefix) {
+				return lines
+			}
+		}
+		select {
+		case <-b.seen:
+		case <-t.Context().Done():
+			t.Fatalf("no line %q in %q", prefix, lines)
+		}
+	}
+}
+
+// bench is a set of Environments on the fake driver.
+type bench struct {
+	t      testing.TB
+	driver *processDriver
+	code   *folderCode
+	logs   *logBook
+	envs   *Environments
+}
+
+func newBench(t testing.TB, change func(*Config)) *bench {
+	t.Helper()
+	b := &bench{
+		t: t, driver: newProcessDriver(t),
+		code: &folderCode{dirs: map[string]string{}, held: map[string]int{}},
+		logs: &logBook{seen: make(chan struct{}, 1)},
+	}
+	store, err := runtimes.New(runtimes.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Driver: b.driver, Runtimes: hostRuntime{store}, Code: b.code, Logs: b.logs, NoFreeze: true}
+	if change != nil {
+		change(&cfg)
+	}
+	b.envs, err = New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.envs.Close(); err != nil {
+			t.Error(err)
+		}
+		for sha, n := range b.code.held {
+			if n != 0 {
+				t.Errorf("code %s is still held %d times", sha, n)
+			}
+		}
+	})
+	return b
+}
+
+// hostRuntime starts each Node.js runtime with the host's node, whatever its
+// version: the bootstrap's behaviour depends on the runtime's name alone.
+type hostRuntime struct{ store *runtimes.Store }
+
+func (h hostRuntime) Launch(ctx context.Context, name string) (runtimes.Launch, error) {
+	want, err := runtimes.Lookup(name)
+	if err != nil {
+		return runtimes.Launch{}, err
+	}
+	for _, r := range runtimes.All() {
+		if l, err := h.store.Launch(ctx, r.Name); err == nil {
+			l.Runtime = want
+			return l, nil
+		}
+	}
+	return runtimes.Launch{}, runtimes.ErrNotInstalled
+}
+
+// function makes a function of files, "name": "content".
+func (b *bench) function(files map[string]string) Function {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	sha := filepath.Base(filepath.Dir(dir)) + filepath.Base(dir)
+	b.code.mu.Lock()
+	b.code.dirs[sha] = dir
+	b.code.mu.Unlock()
+	return Function{
+		ARN: "arn:aws:lambda:eu-west-1:000000000000:function:f", Name: "f", Version: "$LATEST",
+		Account: "000000000000", Region: "eu-west-1", Runtime: "nodejs20.x", Handler: "index.handler",
+		CodeSHA256: sha, MemoryMB: 256, Timeout: 30 * time.Second, EphemeralMB: 512,
+		RoleARN: "arn:aws:iam::000000000000:role/r", LogGroup: "/aws/lambda/f", Revision: sha,
+	}
+}
+
+// js makes a function of one CommonJS file.
+func (b *bench) js(code string) Function { return b.function(map[string]string{"index.js": code}) }
+
+const testID = "8f507cfc-5b2a-4f1d-9d3e-000000000001"
+
+func (b *bench) invoke(f Function, payload string) Outcome {
+	b.t.Helper()
+	out, err := b.envs.Invoke(b.t.Context(), f, Invocation{
+		RequestID: testID, InvokedARN: f.ARN, Payload: []byte(payload), Tail: true,
+	})
+	if err != nil {
+		b.t.Fatalf("Invoke: %v", err)
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package execenv
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+)
+
+// credentialMargin is how long before their end an environment's credentials
+// are not used for a new invocation: its timeout and this.
+const credentialMargin = time.Minute
+
+// fleet is the environments of one revision of a function version, and the
+// invocations that wait for one. Environments.mu guards it.
+//
+// There is always an environment starting for each waiting invocation; who
+// waits longest gets the first that becomes free.
+type fleet struct {
+	es       *Environments
+	revision string
+	retired  bool // environments end when they become free
+
+	idle     []*environment // the last was used last
+	waiting  []*waiter
+	starting int
+}
+
+// waiter is an invocation without an environment.
+type waiter struct {
+	served chan struct{} // closed when env or err is set
+	env    *environment
+	err    error
+}
+
+func (w *waiter) serve(e *environment, err error) {
+	w.env, w.err = e, err
+	close(w.served)
+}
+
+// pop takes the environment that was used last.
+func (fl *fleet) pop(now time.Time) *environment {
+	for n := len(fl.idle); n > 0; n = len(fl.idle) {
+		e := fl.idle[n-1]
+		fl.idle = fl.idle[:n-1]
+		if e.fresh(now) {
+			return e
+		}
+		close(e.quit)
+	}
+	return nil
+}
+
+// fresh says whether an environment's credentials outlive an invocation. SDKs
+// read them once, so they cannot be replaced: the environment is.
+func (e *environment) fresh(now time.Time) bool {
+	return e.expires.IsZero() || now.Add(e.fn.Timeout+credentialMargin).Before(e.expires)
+}
+
+func (fl *fleet) wait() *waiter {
+	w := &waiter{served: make(chan struct{})}
+	fl.waiting = append(fl.waiting, w)
+	return w
+}
+
+// abandon withdraws a waiter. It reports false when it was served already.
+func (fl *fleet) abandon(w *waiter) bool {
+	i := slices.Index(fl.waiting, w)
+	if i < 0 {
+		return false
+	}
+	fl.waiting = slices.Delete(fl.waiting, i, i+1)
+	return true
+}
+
+// start begins a new environment for the function.
+func (fl *fleet) start(f Function) {
+	e := fl.es.newEnvironment(fl, f)
+	fl.es.all[e] = struct{}{}
+	fl.starting++
+	fl.es.wg.Go(e.run)
+}
+
+// started is called by an environment whose init phase is over.
+func (fl *fleet) started(e *environment) {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	fl.starting--
+	fl.offer(e)
+}
+
+// startFailed is called by an environment that could not be made.
+func (fl *fleet) startFailed(e *environment, err error) {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	fl.starting--
+	if fl.es.closed() {
+		err = ErrClosed
+	}
+	if len(fl.waiting) > fl.starting {
+		w := fl.waiting[0]
+		fl.waiting = fl.waiting[1:]
+		w.serve(nil, err)
+	}
+}
+
+// free is called by an environment that has answered. It reports false when
+// the environment is to end.
+func (fl *fleet) free(e *environment) bool {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	return fl.offer(e)
+}
+
+// offer gives an environment to who waits longest, or keeps it.
+func (fl *fleet) offer(e *environment) bool {
+	switch {
+	case len(fl.waiting) > 0:
+		w := fl.waiting[0]
+		fl.waiting = fl.waiting[1:]
+		w.serve(e, nil)
+		return true
+	case fl.retired || fl.es.closed():
+		close(e.quit)
+		return false
+	default:
+		fl.idle = append(fl.idle, e)
+		return true
+	}
+}
+
+// withdraw takes an idle environment out, by its own wish. It reports false
+// when an invocation took it first.
+func (fl *fleet) withdraw(e *environment) bool {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	i := slices.Index(fl.idle, e)
+	if i < 0 {
+		return false
+	}
+	fl.idle = slices.Delete(fl.idle, i, i+1)
+	return true
+}
+
+// ended is called by an environment as its last act.
+func (fl *fleet) ended(e *environment) {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	delete(fl.es.all, e)
+}
+
+// retire ends idle environments now and the others when they become free.
+func (fl *fleet) retire() {
+	fl.retired = true
+	for _, e := range fl.idle {
+		close(e.quit)
+	}
+	fl.idle = nil
+}
+
+// close retires the fleet and fails who waits.
+func (fl *fleet) close() {
+	fl.retire()
+	for _, w := range fl.waiting {
+		w.serve(nil, ErrClosed)
+	}
+	fl.waiting = nil
+}
+
+// runtimeLabel is what INIT_START says of a function's runtime.
+func (es *Environments) runtimeLabel(f Function) (family, version, region, hash string) {
+	family, version = f.Runtime, "unknown"
+	if l, err := es.cfg.Runtimes.Launch(es.ctx, f.Runtime); err == nil {
+		family, version = l.Runtime.Family, l.Version
+	}
+	sum := sha256.Sum256([]byte(family + ":" + version))
+	return family, version, f.Region, hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,205 @@
+package execenv
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"regexp"
+	"syscall"
+	"time"
+
+	"davy/internal/sandbox"
+)
+
+var errBrokenPipe error = syscall.EPIPE
+
+// Error types of AWS's runtimes; others appear in platform lines as unknown.
+var platformType = regexp.MustCompile(`^(Runtime|Function)\.[A-Z][a-zA-Z]+$`)
+
+func platformErrorType(t string) string {
+	if platformType.MatchString(t) {
+		return t
+	}
+	return errorUnknown
+}
+
+// verdict is how an invocation ended.
+type verdict struct {
+	payload   []byte
+	failed    bool   // FunctionError
+	status    string // of the REPORT line
+	errorType string
+	line      string // of the platform, before END
+	reuse     bool   // the environment can take another invocation
+}
+
+// serve runs one invocation. It reports whether the environment lives on.
+func (e *environment) serve(j job) bool {
+	if err := e.thaw(); err != nil {
+		e.dropProcess() // a runtime that cannot be woken is started anew
+	}
+	started := time.Now()
+	deadline := started.Add(e.fn.Timeout)
+	e.rec.begin(j.inv.Tail)
+
+	var v verdict
+	if e.current.Load() == nil {
+		fail, err := e.start(deadline)
+		if err != nil {
+			j.done <- result{err: err}
+			return false
+		}
+		if fail != nil {
+			e.rec.line(initReportLine(time.Since(started), phaseInvoke, fail.status, fail.errorType))
+			e.rec.line(startLine(j.inv.RequestID, e.fn.Version))
+			v = verdict{payload: fail.payload(j.inv.RequestID), failed: true, status: fail.status, errorType: fail.errorType}
+			if fail.line != nil {
+				v.line = fail.line(j.inv.RequestID)
+			}
+			return e.finish(j, v, time.Since(started))
+		}
+	}
+	e.rec.line(startLine(j.inv.RequestID, e.fn.Version))
+	v = e.invoke(e.current.Load(), j.inv, deadline)
+	return e.finish(j, v, time.Since(started))
+}
+
+// invoke passes the event to the handler and waits for its answer.
+func (e *environment) invoke(p *process, inv Invocation, deadline time.Time) verdict {
+	meta := invokeMeta{
+		ID: inv.RequestID, ARN: inv.InvokedARN, Deadline: deadline.UnixMilli(),
+		Trace: inv.TraceID, ClientContext: inv.ClientContext,
+	}
+	if err := p.ch.send(frameInvoke, meta, inv.Payload, deadline); err != nil {
+		return e.broken(p, inv, err, deadline)
+	}
+	for {
+		f, err := p.ch.recv(deadline)
+		if err != nil {
+			return e.broken(p, inv, err, deadline)
+		}
+		switch f.kind {
+		case frameLog:
+			p.drainOutput()
+			e.rec.line(string(f.body))
+			continue
+		case frameOutput:
+			e.rec.output(f.body)
+			continue
+		}
+		v, ok := e.answer(f, inv)
+		if !ok {
+			return e.broken(p, inv, errProtocol, deadline)
+		}
+		p.drainOutput()
+		if !v.reuse { // it exits by itself
+			exit := p.exited(deadline)
+			p.drainOutput()
+			v.status, v.errorType, v.line = "error", errorExit, exitLine(inv.RequestID, exit)
+		}
+		return v
+	}
+}
+
+// answer reads the frame that ends an invocation.
+func (e *environment) answer(f frame, inv Invocation) (verdict, bool) {
+	switch f.kind {
+	case frameResponse:
+		meta, payload, err := f.split()
+		return verdict{payload: payload, reuse: true}, err == nil && meta.ID == inv.RequestID
+	case frameError:
+		meta, payload, err := f.split()
+		return verdict{payload: payload, failed: true, reuse: !meta.Fatal}, err == nil && meta.ID == inv.RequestID
+	case frameTooLarge:
+		var meta replyMeta
+		err := json.Unmarshal(f.body, &meta)
+		return verdict{payload: tooLargePayload(meta.Size).json(), failed: true, reuse: true}, err == nil && meta.ID == inv.RequestID
+	default:
+		return verdict{}, false
+	}
+}
+
+// broken is the verdict on an invocation whose runtime gave no answer: it took
+// too long, ended, or spoke nonsense.
+func (e *environment) broken(p *process, inv Invocation, err error, deadline time.Time) verdict {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		e.measure(p)
+		p.sb.Kill()
+		return verdict{
+			payload: timeoutPayload(inv.RequestID, e.fn.Timeout).json(), failed: true,
+			status: "timeout", line: timeoutLine(time.Now(), inv.RequestID, e.fn.Timeout),
+		}
+	}
+	if !endOfProcess(err) {
+		e.es.log.Warn("runtime failed", "env", e.id, "error", err)
+		p.sb.Kill()
+	}
+	exit := p.exited(deadline)
+	p.drainOutput()
+	payload := exitPayload(inv.RequestID, exit)
+	return verdict{
+		payload: payload.json(), failed: true,
+		status: "error", errorType: payload.ErrorType, line: exitLine(inv.RequestID, exit),
+	}
+}
+
+// finish answers the caller and closes the invocation's log. What a caller
+// does not wait for happens after its answer: it is not on the response path.
+func (e *environment) finish(j job, v verdict, took time.Duration) bool {
+	if e.es.closed() && !v.reuse { // killed, it did not fail
+		j.done <- result{err: ErrClosed}
+		return false
+	}
+	r := report{
+		requestID: j.inv.RequestID, duration: took, init: e.initFor, memoryMB: e.fn.MemoryMB,
+		status: v.status, errorType: v.errorType, traceID: j.inv.TraceID,
+	}
+	e.initFor = 0
+	out := Outcome{Payload: v.payload, Duration: took, InitDuration: r.init}
+	if v.failed {
+		out.FunctionError = unhandled
+	}
+	if j.inv.Tail {
+		out.LogTail = e.epilogue(v, r)
+	}
+	p := e.current.Load()
+	alive := v.reuse && p != nil && !finished(p.sb)
+	if alive {
+		alive = e.fleet.free(e)
+	}
+	j.done <- result{outcome: out}
+	if !j.inv.Tail {
+		e.epilogue(v, r)
+	}
+	return alive
+}
+
+// epilogue writes the lines that close an invocation and returns its tail.
+func (e *environment) epilogue(v verdict, r report) []byte {
+	if p := e.current.Load(); p != nil {
+		e.measure(p)
+	}
+	r.maxUsedMB = min((e.peak+(1<<20)-1)>>20, int64(e.fn.MemoryMB))
+	if v.line != "" {
+		e.rec.line(v.line)
+	}
+	e.rec.line(endLine(r.requestID))
+	e.rec.line(r.line())
+	return e.rec.end()
+}
+
+// measure notes how much memory the environment has used.
+func (e *environment) measure(p *process) {
+	if u, err := p.sb.Usage(e.es.ctx); err == nil {
+		e.peak = max(e.peak, u.MemoryPeakBytes)
+	}
+}
+
+func finished(sb sandbox.Sandbox) bool {
+	select {
+	case <-sb.Done():
+		return true
+	default:
+		return false
+	}
+}

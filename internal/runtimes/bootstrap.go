@@ -1,0 +1,89 @@
+package runtimes
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+)
+
+//go:embed bootstrap
+var bootstraps embed.FS
+
+// Paths inside an execution environment.
+const (
+	RuntimeDir = "/var/runtime" // bootstrap, LAMBDA_RUNTIME_DIR
+	CAFile     = "/var/runtime/ca-cert.pem"
+	TaskRoot   = "/var/task" // the function's code, LAMBDA_TASK_ROOT
+	LayerDir   = "/opt"
+
+	langDir = "/var/lang"
+)
+
+// writeBootstrap puts the bootstrap and the authority's certificate into a
+// folder named by their content, once.
+func (s *Store) writeBootstrap(name string) (string, error) {
+	src, err := fs.Sub(bootstraps, path.Join("bootstrap", name))
+	if err != nil {
+		return "", err
+	}
+	files := map[string][]byte{"ca-cert.pem": s.cfg.CAPEM}
+	hash := sha256.New()
+	entries, err := fs.ReadDir(src, ".")
+	if err != nil {
+		return "", fmt.Errorf("bootstrap %q: %w", name, err)
+	}
+	for _, e := range entries {
+		b, err := fs.ReadFile(src, e.Name())
+		if err != nil {
+			return "", err
+		}
+		files[e.Name()] = b
+		fmt.Fprintf(hash, "%s %d\n%s", e.Name(), len(b), b)
+	}
+	hash.Write(s.cfg.CAPEM)
+
+	dir := filepath.Join(s.cfg.Dir, "bootstrap-"+name+"-"+hex.EncodeToString(hash.Sum(nil))[:16])
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	tmp, err := os.MkdirTemp(s.cfg.Dir, ".tmp-bootstrap-*")
+	if err != nil {
+		return "", fmt.Errorf("write bootstrap: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	for file, b := range files {
+		if err := os.WriteFile(filepath.Join(tmp, file), b, 0o644); err != nil {
+			return "", fmt.Errorf("write bootstrap: %w", err)
+		}
+	}
+	// A mount point for the SDKs.
+	if err := os.Mkdir(filepath.Join(tmp, "node_modules"), 0o755); err != nil {
+		return "", fmt.Errorf("write bootstrap: %w", err)
+	}
+	if err := publish(tmp, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("write bootstrap: %w", err)
+	}
+	return dir, nil
+}
+
+// publish makes a finished folder visible under its name, durably.
+func publish(tmp, dir string) error {
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return parent.Sync()
+}

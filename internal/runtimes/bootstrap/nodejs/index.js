@@ -1,0 +1,53 @@
+'use strict';
+// Davy's bootstrap of the managed Node.js runtimes. Booted, it waits to be
+// assigned a function (INIT), loads its handler and runs one INVOKE at a time.
+
+const channel = require('./channel.js');
+const errors = require('./errors.js');
+const handlers = require('./handler.js');
+const invocation = require('./invocation.js');
+const logging = require('./logging.js');
+const trust = require('./trust.js');
+
+const { T } = channel;
+const EXIT_REJECTION = 128;
+const EXIT_EXCEPTION = 129;
+
+let run = null; // (meta, payload) => void, once the handler is loaded
+
+function crash(title, error, code) {
+  console.error(title, errors.logged(error));
+  if (run === null) channel.send(T.INIT_ERROR, JSON.stringify(errors.response(error)));
+  else invocation.crash(error);
+  process.exit(code);
+}
+
+process.on('uncaughtException', (error) => crash('Uncaught Exception', error, EXIT_EXCEPTION));
+process.on('unhandledRejection', (reason, promise) =>
+  crash('Unhandled Promise Rejection', new errors.UnhandledPromiseRejection(reason, promise), EXIT_REJECTION),
+);
+process.on('beforeExit', invocation.emptyLoop);
+
+async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes }) {
+  Object.assign(process.env, env);
+  process.chdir(taskRoot);
+  logging.install();
+  if (caFile) trust.install(caFile, trustedSuffixes);
+  globalThis.awslambda = handlers.awslambda;
+  let loaded;
+  try {
+    loaded = await handlers.load(taskRoot, handler, callbacks);
+  } catch (error) {
+    crash('Uncaught Exception', error, EXIT_EXCEPTION);
+  }
+  const model = callbacks ? invocation.withCallbacks : invocation.withPromises;
+  run = (meta, payload) => void model(loaded, meta, payload);
+  channel.send(T.READY, '{}');
+}
+
+channel.open((type, body) => {
+  const [meta, payload] = channel.split(body);
+  if (type === T.INIT) init(meta);
+  else if (type === T.INVOKE && run !== null) run(meta, payload);
+});
+channel.send(T.BOOTED, JSON.stringify({ node: process.versions.node }));

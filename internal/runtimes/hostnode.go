@@ -1,0 +1,68 @@
+package runtimes
+
+import (
+	"bufio"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+)
+
+// A Node.js executable names its own release, in the address of its headers.
+var nodeRelease = regexp.MustCompile(`/v(\d{2,3}\.\d+\.\d+)/node-v`)
+
+// Distributions link node against libnode.so.ABI, which then names the release.
+var libraryFolders = []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"}
+
+// nodeVersion reads the version out of a Node.js executable without running it.
+func nodeVersion(path string) (string, error) {
+	exe, err := elf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%s is not a node executable: %w", path, err)
+	}
+	libs, err := exe.ImportedLibraries()
+	exe.Close()
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", path, err)
+	}
+	candidates := []string{path}
+	for _, lib := range libs {
+		if strings.HasPrefix(lib, "libnode.so") {
+			for _, dir := range libraryFolders {
+				candidates = append(candidates, dir+"/"+lib)
+			}
+		}
+	}
+	for _, file := range candidates {
+		if version, err := scanRelease(file); err == nil {
+			return version, nil
+		}
+	}
+	return "", fmt.Errorf("%s does not tell its version", path)
+}
+
+func scanRelease(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	const overlap = 64
+	r := bufio.NewReaderSize(f, 1<<20)
+	buf := make([]byte, 0, 1<<20+overlap)
+	for {
+		keep := min(len(buf), overlap)
+		copy(buf[:keep], buf[len(buf)-keep:])
+		n, err := io.ReadAtLeast(r, buf[keep:cap(buf)], 1)
+		buf = buf[:keep+n]
+		if m := nodeRelease.FindSubmatch(buf); m != nil {
+			return string(m[1]), nil
+		}
+		if err != nil {
+			return "", errors.New("no release found")
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package runtimes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"davy/internal/sandbox"
+)
+
+// Config of a Store.
+type Config struct {
+	Dir      string       // required: where runtimes are kept, DATA/runtimes
+	CAPEM    []byte       // the authority that functions trust for AWS's host names; empty: none
+	HostNode string       // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
+	Log      *slog.Logger // nil: discard
+}
+
+// Store finds and installs runtimes. Safe for concurrent use.
+type Store struct {
+	cfg  Config
+	boot map[string]string // bootstrap name → folder
+	host func() (hostNode, error)
+}
+
+// New opens the runtimes in cfg.Dir, creating it if needed, and writes the
+// bootstraps there.
+func New(cfg Config) (*Store, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("runtimes: Dir is required")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("runtimes: %w", err)
+	}
+	s := &Store{cfg: cfg, boot: map[string]string{}}
+	s.host = sync.OnceValues(s.findHostNode)
+	for _, r := range catalogue {
+		if _, ok := s.boot[r.Bootstrap]; ok {
+			continue
+		}
+		dir, err := s.writeBootstrap(r.Bootstrap)
+		if err != nil {
+			return nil, fmt.Errorf("runtimes: %w", err)
+		}
+		s.boot[r.Bootstrap] = dir
+	}
+	return s, nil
+}
+
+// Launch is how a runtime is started in a sandbox.
+type Launch struct {
+	Runtime Runtime
+	Version string   // of the interpreter that will run
+	Args    []string // interpreter and bootstrap, paths inside
+	Env     []string // what the runtime needs at process start, the same for all functions
+	Mounts  []sandbox.Mount
+	HasSDK  bool // the AWS SDKs are installed
+}
+
+// Launch describes how to start a runtime. The error wraps ErrUnknown or
+// ErrNotInstalled.
+func (s *Store) Launch(_ context.Context, name string) (Launch, error) {
+	r, err := Lookup(name)
+	if err != nil {
+		return Launch{}, err
+	}
+	l := Launch{
+		Runtime: r,
+		Args:    []string{langDir + "/bin/node", RuntimeDir + "/index.js"},
+		Env:     nodeEnv(r.Major),
+		Mounts:  []sandbox.Mount{{Source: s.boot[r.Bootstrap], Target: RuntimeDir}},
+	}
+	if dir := s.runtimeDir(r); isDir(dir) {
+		l.Version = r.Version
+		l.Mounts = append(l.Mounts, sandbox.Mount{Source: dir, Target: langDir})
+	} else {
+		host, err := s.host()
+		if err != nil {
+			return Launch{}, fmt.Errorf("%w: %s: %w", ErrNotInstalled, r.Name, err)
+		}
+		if !strings.HasPrefix(host.version, strconv.Itoa(r.Major)+".") {
+			return Launch{}, fmt.Errorf("%w: %s: the host's %s is version %s", ErrNotInstalled, r.Name, host.path, host.version)
+		}
+		l.Version = host.version
+		l.Args[0] = langDir + "/bin/" + filepath.Base(host.path)
+		l.Mounts = append(l.Mounts, sandbox.Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
+	}
+	if sdk := s.sdkDir(); isDir(sdk) {
+		l.HasSDK = true
+		modules := filepath.Join(sdk, "node_modules")
+		l.Mounts = append(
+			l.Mounts,
+			sandbox.Mount{Source: modules, Target: RuntimeDir + "/node_modules"},
+			// Where the search of every module ends, import as well as
+			// require, after the function's own node_modules.
+			sandbox.Mount{Source: modules, Target: "/node_modules"},
+		)
+	}
+	return l, nil
+}
+
+// Status is one line of `davy runtime list`.
+type Status struct {
+	Runtime Runtime
+	Source  string // "installed", "host" or ""
+	Version string // of the interpreter, when there is one
+	Missing string // why it cannot run, and what to do
+}
+
+// List tells for each runtime whether it can run.
+func (s *Store) List(ctx context.Context) []Status {
+	var all []Status
+	for _, r := range catalogue {
+		st := Status{Runtime: r}
+		switch l, err := s.Launch(ctx, r.Name); {
+		case err != nil:
+			st.Missing = err.Error()
+		case isDir(s.runtimeDir(r)):
+			st.Source, st.Version = "installed", l.Version
+		default:
+			st.Source, st.Version = "host", l.Version
+		}
+		all = append(all, st)
+	}
+	return all
+}
+
+func (s *Store) runtimeDir(r Runtime) string {
+	return filepath.Join(s.cfg.Dir, r.Name+"-"+r.Version)
+}
+
+// hostNode is a Node.js that the host brings.
+type hostNode struct {
+	path    string // of the executable, without symbolic links
+	version string
+}
+
+func (s *Store) findHostNode() (hostNode, error) {
+	name := s.cfg.HostNode
+	if name == "none" {
+		return hostNode{}, errors.New("use of the host's node is switched off")
+	}
+	if name == "" {
+		name = "node"
+	}
+	found, err := exec.LookPath(name)
+	if err != nil {
+		return hostNode{}, errors.New("the host has no node in PATH")
+	}
+	if found, err = filepath.EvalSymlinks(found); err != nil {
+		return hostNode{}, err
+	}
+	version, err := nodeVersion(found)
+	return hostNode{path: found, version: version}, err
+}
+
+// nodeEnv is AWS's environment of a Node.js process, as far as it is fixed
+// before a function is assigned.
+func nodeEnv(major int) []string {
+	return []string{
+		"PATH=/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+		"LD_LIBRARY_PATH=/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+		"NODE_PATH=/opt/nodejs/node" + strconv.Itoa(major) + "/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
+		"LANG=en_US.UTF-8",
+		"TZ=:UTC",
+		"LAMBDA_TASK_ROOT=" + TaskRoot,
+		"LAMBDA_RUNTIME_DIR=" + RuntimeDir,
+	}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
