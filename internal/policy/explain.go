@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // Reason returns the end of AWS's AccessDenied message: "because no
 // identity-based policy allows the s3:PutObject action", "with an explicit
@@ -34,15 +31,11 @@ func (d *Decision) Reason() string {
 // Message returns the whole sentence that most services answer with. An
 // empty resource is left out, as AWS does for actions without one.
 func (d *Decision) Message(resource string) string {
-	who := d.Principal
-	if !strings.HasPrefix(who, "arn:") && who != "anonymous" {
-		who = "arn:aws:iam::aws:service/" + who
-	}
 	on := ""
-	if resource != "" && resource != "*" {
+	if resource != "" {
 		on = " on resource: " + resource
 	}
-	return fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", who, d.Action, on, d.Reason())
+	return fmt.Sprintf("User: %s is not authorized to perform: %s%s %s", d.Principal, d.Action, on, d.Reason())
 }
 
 // Explain returns one line for people: what was decided, by which statement
@@ -52,7 +45,7 @@ func (d *Decision) Explain() string {
 	if d.Allowed {
 		verdict = "allowed"
 	}
-	return fmt.Sprintf("%s: %s may%s perform %s on %s: %s", verdict, d.Principal, map[bool]string{true: "", false: " not"}[d.Allowed], d.Action, d.Resource, d.Deciding())
+	return fmt.Sprintf("%s %s on %s to %s: %s", verdict, d.Action, d.Resource, d.Principal, d.Deciding())
 }
 
 // Deciding names the statement that decided, or what was missing.
