@@ -18,6 +18,7 @@ var Service = &awsapi.Service{
 	Protocol:       awsapi.Query,
 	Version:        "2010-05-08",
 	XMLNamespace:   "https://iam.amazonaws.com/doc/2010-05-08/",
+	MaxBody:        1048576,
 	Operations: []*awsapi.Operation{
 		awsapi.Op(API.AcceptDelegationRequest, awsapi.Operation{Name: "AcceptDelegationRequest", Method: "POST", URI: "/", Errors: []string{"NoSuchEntity", "ServiceFailure", "ConcurrentModification"}}),
 		awsapi.Op(API.AcquireRole, awsapi.Operation{Name: "AcquireRole", Method: "POST", URI: "/", ResultWrapper: "AcquireRoleResult", Errors: []string{"LimitExceeded", "InvalidInput", "EntityAlreadyExists", "RoleModified", "NameConflict", "MalformedPolicyDocument", "ConcurrentModification", "ServiceFailure", "NoSuchEntity", "RoleTemplateDisabled"}}),

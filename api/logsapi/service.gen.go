@@ -19,6 +19,7 @@ var Service = &awsapi.Service{
 	Version:        "2014-03-28",
 	JSONVersion:    "1.1",
 	TargetPrefix:   "Logs_20140328",
+	MaxBody:        1048576,
 	Operations: []*awsapi.Operation{
 		awsapi.Op(API.AssociateKmsKey, awsapi.Operation{Name: "AssociateKmsKey", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "ResourceNotFoundException", "OperationAbortedException", "ServiceUnavailableException"}}),
 		awsapi.Op(API.AssociateSourceToS3TableIntegration, awsapi.Operation{Name: "AssociateSourceToS3TableIntegration", Method: "POST", URI: "/", Errors: []string{"AccessDeniedException", "ResourceNotFoundException", "ThrottlingException", "ValidationException", "InternalServerException"}}),
@@ -114,7 +115,7 @@ var Service = &awsapi.Service{
 		awsapi.Op(API.PutDestinationPolicy, awsapi.Operation{Name: "PutDestinationPolicy", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "OperationAbortedException", "ServiceUnavailableException"}}),
 		awsapi.Op(API.PutIndexPolicy, awsapi.Operation{Name: "PutIndexPolicy", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "ResourceNotFoundException", "LimitExceededException", "OperationAbortedException", "ServiceUnavailableException"}}),
 		awsapi.Op(API.PutIntegration, awsapi.Operation{Name: "PutIntegration", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "LimitExceededException", "ServiceUnavailableException", "ValidationException"}}),
-		awsapi.Op(API.PutLogEvents, awsapi.Operation{Name: "PutLogEvents", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "InvalidSequenceTokenException", "DataAlreadyAcceptedException", "ResourceNotFoundException", "ServiceUnavailableException", "UnrecognizedClientException"}}),
+		awsapi.Op(API.PutLogEvents, awsapi.Operation{Name: "PutLogEvents", Method: "POST", URI: "/", MaxBody: 8388608, Errors: []string{"InvalidParameterException", "InvalidSequenceTokenException", "DataAlreadyAcceptedException", "ResourceNotFoundException", "ServiceUnavailableException", "UnrecognizedClientException"}}),
 		awsapi.Op(API.PutLogGroupDeletionProtection, awsapi.Operation{Name: "PutLogGroupDeletionProtection", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "ResourceNotFoundException", "AccessDeniedException", "OperationAbortedException", "ServiceUnavailableException", "InvalidOperationException"}}),
 		awsapi.Op(API.PutMetricFilter, awsapi.Operation{Name: "PutMetricFilter", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "ResourceNotFoundException", "OperationAbortedException", "LimitExceededException", "ServiceUnavailableException", "InvalidOperationException"}}),
 		awsapi.Op(API.PutQueryDefinition, awsapi.Operation{Name: "PutQueryDefinition", Method: "POST", URI: "/", Errors: []string{"InvalidParameterException", "LimitExceededException", "ResourceNotFoundException", "ServiceUnavailableException"}}),

@@ -18,6 +18,7 @@ var Service = &awsapi.Service{
 	Protocol:       awsapi.Query,
 	Version:        "2011-06-15",
 	XMLNamespace:   "https://sts.amazonaws.com/doc/2011-06-15/",
+	MaxBody:        262144,
 	Operations: []*awsapi.Operation{
 		awsapi.Op(API.AssumeRole, awsapi.Operation{Name: "AssumeRole", Method: "POST", URI: "/", ResultWrapper: "AssumeRoleResult", Errors: []string{"MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "ExpiredTokenException"}}),
 		awsapi.Op(API.AssumeRoleWithSAML, awsapi.Operation{Name: "AssumeRoleWithSAML", Method: "POST", URI: "/", ResultWrapper: "AssumeRoleWithSAMLResult", NoAuth: true, Errors: []string{"MalformedPolicyDocument", "PackedPolicyTooLarge", "IDPRejectedClaim", "InvalidIdentityToken", "ExpiredTokenException", "RegionDisabledException"}}),

@@ -41,7 +41,8 @@ type Service struct {
 	Version        string // API version, a date
 	JSONVersion    string // JSON: 1.0 or 1.1
 	TargetPrefix   string // JSON: of X-Amz-Target
-	XMLNamespace   string // Query: of responses
+	XMLNamespace   string // of XML responses
+	MaxBody        int64  // bytes of a request body that is not streamed; 0: 1 MiB
 	Operations     []*Operation
 	Shapes         map[string]*Shape // constraints and wire forms of scalars, lists and maps
 
@@ -61,6 +62,7 @@ type Operation struct {
 	OutputRoot    string // RESTXML: root element of a response without payload member
 	HostPrefix    string
 	Errors        []string // codes that the model lists
+	MaxBody       int64    // overrides the service's
 	Deprecated    bool
 	NoAuth        bool // the caller needs no signature
 
@@ -98,6 +100,9 @@ type Shape struct {
 	Accept    string   // RE2 form of Pattern where it differs
 	Reject    string   // RE2 form of what Pattern excludes
 	Enum      []string
+	Open      bool   // Enum is informative: the service judges other values itself
+	EnumCode  string // error code for a value that is not in Enum, if not the usual one
+	EnumNote  string // what that error's message ends in
 	Sensitive bool
 	Timestamp string // iso8601, rfc822, unixTimestamp; empty: the protocol's default
 

@@ -31,8 +31,7 @@ type model struct {
 	Operations map[string]*operation `json:"operations"`
 	Shapes     map[string]*shape     `json:"shapes"`
 
-	patterns map[string]pattern // of the overlay, by shape
-	roots    map[string]string  // output shape: XML root element, of the overlay
+	overlay overlay
 }
 
 type operation struct {
@@ -113,6 +112,15 @@ type overlay struct {
 	Merge    map[string]any     `json:"merge"`
 	Patterns map[string]pattern `json:"patterns"`
 	Roots    map[string]string  `json:"roots"`
+	MaxBody  map[string]int64   `json:"maxBody"` // by operation; "" is the service's
+	Open     []string           `json:"open"`    // enumerations whose values the service judges
+	Enums    map[string]enum    `json:"enums"`
+}
+
+// enum is an error of its own for values that an enumeration does not have.
+type enum struct {
+	Code string `json:"code"`
+	Note string `json:"note"`
 }
 
 // pattern replaces a model's pattern: a value matches if Accept matches the
@@ -161,7 +169,7 @@ func loadModel(z *zip.Reader, overlays embed.FS, folder string) (*model, error) 
 	if err != nil {
 		return nil, err
 	}
-	m := &model{patterns: o.Patterns, roots: o.Roots}
+	m := &model{overlay: o}
 	if err := json.Unmarshal(text, m); err != nil {
 		return nil, err
 	}
@@ -239,14 +247,24 @@ func (m *model) check() error {
 			}
 		}
 	}
-	for name := range m.patterns {
-		if s := m.Shapes[name]; s == nil || s.Pattern != m.patterns[name].Model {
+	for name := range m.overlay.Patterns {
+		if s := m.Shapes[name]; s == nil || s.Pattern != m.overlay.Patterns[name].Model {
 			return fmt.Errorf("overlay pattern %s does not replace the model's pattern", name)
 		}
 	}
-	for name := range m.roots {
+	for name := range m.overlay.Roots {
 		if m.Shapes[name] == nil {
 			return fmt.Errorf("overlay root names unknown shape %s", name)
+		}
+	}
+	for name := range m.overlay.MaxBody {
+		if name != "" && m.Operations[name] == nil {
+			return fmt.Errorf("overlay maxBody names unknown operation %s", name)
+		}
+	}
+	for _, name := range append(sortedKeys(m.overlay.Enums), m.overlay.Open...) {
+		if s := m.Shapes[name]; s == nil || len(s.Enum) == 0 {
+			return fmt.Errorf("overlay names %s, which is no enumeration", name)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,6 +40,9 @@ func (e *emitter) table() (string, error) {
 	str("JSONVersion", md.JSONVersion)
 	str("TargetPrefix", md.TargetPrefix)
 	str("XMLNamespace", md.XMLNamespace)
+	if n := e.m.overlay.MaxBody[""]; n != 0 {
+		fmt.Fprintf(&b, "MaxBody: %d,\n", n)
+	}
 	b.WriteString("Operations: []*awsapi.Operation{\n")
 	for _, name := range sortedKeys(e.m.Operations) {
 		e.operation(&b, name, e.m.Operations[name])
@@ -68,7 +72,7 @@ func (e *emitter) operation(b *strings.Builder, name string, op *operation) {
 	}
 	if op.Output != nil {
 		str("ResultWrapper", op.Output.ResultWrapper)
-		root := e.m.roots[op.Output.Shape]
+		root := e.m.overlay.Roots[op.Output.Shape]
 		if root == "" && e.m.Metadata.Protocol == "rest-xml" {
 			root = op.Output.LocationName
 			if root == "" {
@@ -79,6 +83,9 @@ func (e *emitter) operation(b *strings.Builder, name string, op *operation) {
 	}
 	if op.Input != nil {
 		str("InputRoot", op.Input.LocationName)
+	}
+	if n := e.m.overlay.MaxBody[name]; n != 0 {
+		fmt.Fprintf(b, ", MaxBody: %d", n)
 	}
 	str("HostPrefix", op.Endpoint.HostPrefix)
 	if op.Deprecated {
@@ -141,7 +148,7 @@ func (e *emitter) shape(b *strings.Builder, name string) error {
 	num("Max", s.Max)
 	if s.Pattern != "" {
 		str("Pattern", s.Pattern)
-		if p, ok := e.m.patterns[name]; ok {
+		if p, ok := e.m.overlay.Patterns[name]; ok {
 			for _, re := range []string{p.Accept, p.Reject} {
 				if err := compiles(re); err != nil {
 					return fmt.Errorf("overlay pattern %s: %w", name, err)
@@ -162,6 +169,11 @@ func (e *emitter) shape(b *strings.Builder, name string) error {
 	if len(s.Enum) > 0 {
 		parts = append(parts, fmt.Sprintf("Enum: %s(\"\").Values()", goName(name)))
 	}
+	if slices.Contains(e.m.overlay.Open, name) {
+		parts = append(parts, "Open: true")
+	}
+	str("EnumCode", e.m.overlay.Enums[name].Code)
+	str("EnumNote", e.m.overlay.Enums[name].Note)
 	if s.Sensitive {
 		parts = append(parts, "Sensitive: true")
 	}

@@ -1,3 +1,0 @@
-package awsapi
-
-type index struct{}
