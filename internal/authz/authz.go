@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ type Config struct {
 	Entities   Entities         // nil: IAM entities are taken to have the path /
 	Log        *slog.Logger     // nil means discard
 	Clock      func() time.Time // nil means the wall clock; for calls without a time
-	// PerKeyDelete says that the S3 service asks Check for each key of
+	// PerKeyDelete says that the S3 service asks MayDelete for each key of
 	// DeleteObjects, as AWS does, and answers per key. Otherwise one refused
 	// key refuses the request.
 	PerKeyDelete bool
@@ -89,6 +90,7 @@ type request struct {
 	context.Context
 	a         *Authorizer
 	call      *awsapi.Call
+	service   string
 	operation string
 	in        input
 	grants    policy.Grants
@@ -105,22 +107,25 @@ type need struct {
 	refuse   func(*policy.Decision) error
 }
 
-// Authorize decides whether the caller may perform op with the decoded input
-// in, a pointer to the operation's input structure. The error is a modelled
-// one in the words of the service, or an internal one when a policy could not
-// be read.
-func (a *Authorizer) Authorize(ctx context.Context, call *awsapi.Call, op *awsapi.Operation, in any) error {
-	if op.NoAuth || noPermission[call.Service+":"+op.Name] {
-		return a.known(call)
+// Authorize decides whether the caller may perform an operation of a service,
+// named as in its credential scope, with the decoded input in, a pointer to
+// the operation's input structure. The error is a modelled one in the words of
+// the service, or an internal one when a policy could not be read.
+func (a *Authorizer) Authorize(ctx context.Context, call *awsapi.Call, service, operation string, in any) error {
+	if signature, ok := noPermission[service+":"+operation]; ok {
+		if signature && call.Principal.ARN == "" {
+			return awsapi.Errorf(http.StatusForbidden, "MissingAuthenticationToken", "Request is missing Authentication Token")
+		}
+		return nil
 	}
-	q, err := a.request(ctx, call, op.Name, in)
+	q, err := a.request(ctx, call, service, operation, in)
 	if err != nil {
 		return err
 	}
 	needs, ok := q.needs()
 	if !ok {
-		a.cfg.Log.InfoContext(ctx, "operation has no authorisation entry", "service", call.Service, "operation", op.Name)
-		return denial(call.Service, "User: "+callerName(call.Principal)+" is not authorized to perform: "+call.Service+":"+op.Name)
+		a.cfg.Log.InfoContext(ctx, "operation has no authorisation entry", "service", service, "operation", operation)
+		return denial(service, "User: "+callerName(call.Principal)+" is not authorized to perform: "+service+":"+operation)
 	}
 	if q.failed != nil {
 		return q.failed
@@ -133,33 +138,41 @@ func (a *Authorizer) Authorize(ctx context.Context, call *awsapi.Call, op *awsap
 	return nil
 }
 
-// noPermission are operations that anyone who can sign may call.
+// noPermission are operations that need no permission, and whether they need a
+// signature. Those without carry a token that STS itself checks.
 var noPermission = map[string]bool{
-	"sts:GetCallerIdentity": true, // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-	"sts:GetSessionToken":   true, // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html
-}
-
-// known refuses the unsigned where only the signature is asked for.
-func (a *Authorizer) known(call *awsapi.Call) error {
-	if call.Principal.ARN == "" && noPermission[call.Service+":"+call.Operation] {
-		return awsapi.Errorf(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
-	}
-	return nil
+	"sts:GetCallerIdentity":         true, // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+	"sts:GetSessionToken":           true, // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html
+	"sts:AssumeRoleWithSAML":        false,
+	"sts:AssumeRoleWithWebIdentity": false,
 }
 
 // Check decides one further permission of the request that ctx carries, for a
-// service that authorises item by item (each key of DeleteObjects).
+// service that authorises what only it knows.
 func (a *Authorizer) Check(ctx context.Context, action, resource string) error {
+	return a.checkMore(ctx, need{action: action, resource: resource})
+}
+
+// MayDelete decides one key of a DeleteObjects. versionID may be empty.
+func (a *Authorizer) MayDelete(ctx context.Context, bucket, key, versionID string) error {
+	n := need{action: "s3:DeleteObject", resource: s3ARN + bucket + "/" + key}
+	if versionID != "" {
+		n.action, n.values = "s3:DeleteObjectVersion", policy.Values{"s3:versionid": {versionID}}
+	}
+	return a.checkMore(ctx, n)
+}
+
+func (a *Authorizer) checkMore(ctx context.Context, n need) error {
 	call := awsapi.CallFrom(ctx)
-	q, err := a.request(ctx, call, call.Operation, nil)
+	q, err := a.request(ctx, call, call.Service, call.Operation, nil)
 	if err != nil {
 		return err
 	}
-	return q.check(&need{action: action, resource: resource})
+	return q.check(&n)
 }
 
-func (a *Authorizer) request(ctx context.Context, call *awsapi.Call, operation string, in any) (*request, error) {
-	q := &request{Context: ctx, a: a, call: call, operation: operation, in: inputOf(in)}
+func (a *Authorizer) request(ctx context.Context, call *awsapi.Call, service, operation string, in any) (*request, error) {
+	q := &request{Context: ctx, a: a, call: call, service: service, operation: operation, in: inputOf(in)}
 	if call.Principal.ARN != "" {
 		g, err := a.cfg.Identities.Grants(ctx, call.Principal)
 		if err != nil {
@@ -192,7 +205,7 @@ func (q *request) check(n *need) error {
 	if n.refuse != nil {
 		return n.refuse(&d)
 	}
-	return refusal(q.call.Service, &d, n.shown)
+	return refusal(q.service, &d, n.shown)
 }
 
 func (q *request) decide(n *need) (policy.Decision, error) {

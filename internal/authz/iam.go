@@ -97,7 +97,7 @@ func (q *request) iamResource(typ string) (resource, bool) {
 			continue
 		}
 		name := q.in.text(k.member)
-		if name == "" && typ == "user" && q.in.has("UserName") {
+		if name == "" && typ == "user" && (q.in.has("UserName") || q.operation == "ChangePassword") {
 			// The caller's own user.
 			if user := q.principal.ARN; strings.Contains(user, ":user/") {
 				return resource{arn: user, shown: "user " + user[strings.LastIndexByte(user, '/')+1:]}, true
@@ -163,6 +163,28 @@ func pathOf(path string) string {
 		return "/"
 	}
 	return path
+}
+
+// rename asks for the permission on what the entity becomes as well.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html
+func rename(kind, newName string) func(*request) []need {
+	return func(q *request) []need {
+		out := q.own()
+		name, path := q.in.text(newName), q.in.text("NewPath")
+		if name == "" && path == "" || len(out) == 0 {
+			return out
+		}
+		prefix := "arn:aws:iam::" + q.call.Account + ":" + kind
+		old := strings.TrimPrefix(out[0].resource, prefix)
+		slash := strings.LastIndexByte(old, '/')
+		if name == "" {
+			name = old[slash+1:]
+		}
+		if path == "" {
+			path = old[:slash+1]
+		}
+		return append(out, need{action: out[0].action, resource: prefix + path + name})
+	}
 }
 
 // addRoleToInstanceProfile passes the role to EC2.

@@ -14,7 +14,7 @@ import (
 // request asks for: whether an execution role may write logs, say. values are
 // further condition keys with lower-case names.
 func (a *Authorizer) Allowed(ctx context.Context, p awsapi.Principal, action, resource string, values policy.Values) (policy.Decision, error) {
-	q, err := a.request(ctx, &awsapi.Call{Principal: p, Account: p.Account, Time: a.cfg.Clock()}, "", nil)
+	q, err := a.request(ctx, &awsapi.Call{Principal: p, Account: p.Account, Time: a.cfg.Clock()}, "", "", nil)
 	if err != nil {
 		return policy.Decision{}, err
 	}
@@ -53,6 +53,12 @@ func (a *Authorizer) ServiceMay(ctx context.Context, service, action, resourceAR
 	}
 	q := a.asService(ctx, service)
 	return q.decideAndLog(&need{action: action, resource: resourceARN, values: values})
+}
+
+// ServiceMayInvoke is ServiceMay for lambda:InvokeFunction.
+func (a *Authorizer) ServiceMayInvoke(ctx context.Context, service, functionARN, sourceARN, sourceAccount string) (bool, error) {
+	d, err := a.ServiceMay(ctx, service, "lambda:InvokeFunction", functionARN, sourceARN, sourceAccount)
+	return d.Allowed, err
 }
 
 // Trusts reports, as an error, that a role does not let a service assume it,

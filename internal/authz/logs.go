@@ -8,7 +8,8 @@ import "strings"
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
 func (q *request) logsResource(typ string) ([]string, bool) {
 	for _, m := range []string{"ResourceArn", "ResourceIdentifier"} {
-		if v := q.in.text(m); strings.HasPrefix(v, "arn:") {
+		// The ARN in PutDeliverySource is of what delivers, not of the source.
+		if v := q.in.text(m); strings.HasPrefix(v, "arn:") && typ != "logs:delivery-source" {
 			return []string{v}, true
 		}
 	}

@@ -122,6 +122,10 @@ var special = map[string]func(*request) []need{
 	"iam:CreateVirtualMFADevice":      tagged("iam:TagMFADevice"),
 	"iam:UploadServerCertificate":     tagged("iam:TagServerCertificate"),
 
+	"iam:UpdateUser":                  rename("user", "NewUserName"),
+	"iam:UpdateGroup":                 rename("group", "NewGroupName"),
+	"iam:UpdateServerCertificate":     rename("server-certificate", "NewServerCertificateName"),
+
 	"sts:AssumeRole": (*request).assumeRole,
 
 	"logs:CreateLogGroup":    (*request).createLogGroup,
@@ -132,7 +136,7 @@ var special = map[string]func(*request) []need{
 // needs returns the permissions that the operation asks for; false for an
 // operation that is not known.
 func (q *request) needs() ([]need, bool) {
-	op := q.call.Service + ":" + q.operation
+	op := q.service + ":" + q.operation
 	if f, ok := special[op]; ok {
 		return f(q), true
 	}
@@ -161,7 +165,8 @@ func actionOf(op string) string {
 // covered reports whether an operation has an entry at all.
 func covered(op string) bool {
 	_, ok := special[op]
-	return ok || actionOf(op) != "" || noPermission[op]
+	_, free := noPermission[op]
+	return ok || free || actionOf(op) != ""
 }
 
 // named returns the needs of one action on the resources that the input names.
@@ -174,7 +179,7 @@ func (q *request) named(name string) []need {
 }
 
 // own returns the needs of the action of the operation's own name.
-func (q *request) own() []need { return q.named(actionOf(q.call.Service + ":" + q.operation)) }
+func (q *request) own() []need { return q.named(actionOf(q.service + ":" + q.operation)) }
 
 // tagged adds the permission to tag when a create request brings tags.
 func tagged(tagAction string) func(*request) []need {
@@ -313,6 +318,7 @@ var placeholders = map[string][]string{
 	"ExecutionName":           {"DurableExecutionArn"},
 	"MicrovmImageName":        {"ImageIdentifier", "MicrovmImageName", "ImageName", "Name"},
 	"NetworkConnectorId":      {"NetworkConnectorId", "Identifier", "Name"},
+	"FederatedUserName":       {"Name"},
 	"DeliveryName":            {"Id"},
 	"DeliveryDestinationName": {"DeliveryDestinationArn", "DeliveryDestinationName", "Name"},
 	"DeliverySourceName":      {"DeliverySourceName", "Name"},
