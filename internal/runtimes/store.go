@@ -42,9 +42,18 @@ func New(cfg Config) (*Store, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("runtimes: %w", err)
 	}
+	// A sandbox takes no path with symbolic links.
+	dir, err := filepath.Abs(cfg.Dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("runtimes: %w", err)
+	}
+	cfg.Dir = dir
 	s := &Store{cfg: cfg, boot: map[string]string{}}
 	s.host = sync.OnceValues(s.findHostNode)
-	for _, r := range catalogue {
+	for _, r := range All() {
 		if _, ok := s.boot[r.Bootstrap]; ok {
 			continue
 		}
@@ -81,7 +90,11 @@ func (s *Store) Launch(_ context.Context, name string) (Launch, error) {
 		Mounts:  []sandbox.Mount{{Source: s.boot[r.Bootstrap], Target: RuntimeDir}},
 	}
 	if dir := s.runtimeDir(r); isDir(dir) {
-		l.Version = r.Version
+		pinned, err := r.Archive()
+		if err != nil {
+			return Launch{}, err
+		}
+		l.Version = pinned.Version
 		l.Mounts = append(l.Mounts, sandbox.Mount{Source: dir, Target: langDir})
 	} else {
 		host, err := s.host()
@@ -92,8 +105,11 @@ func (s *Store) Launch(_ context.Context, name string) (Launch, error) {
 			return Launch{}, fmt.Errorf("%w: %s: the host's %s is version %s", ErrNotInstalled, r.Name, host.path, host.version)
 		}
 		l.Version = host.version
-		l.Args[0] = langDir + "/bin/" + filepath.Base(host.path)
-		l.Mounts = append(l.Mounts, sandbox.Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
+		l.Args[0] = host.path
+		if !strings.HasPrefix(host.path, "/usr/") { // which every sandbox has
+			l.Args[0] = langDir + "/bin/" + filepath.Base(host.path)
+			l.Mounts = append(l.Mounts, sandbox.Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
+		}
 	}
 	if sdk := s.sdkDir(); isDir(sdk) {
 		l.HasSDK = true
@@ -120,7 +136,7 @@ type Status struct {
 // List tells for each runtime whether it can run.
 func (s *Store) List(ctx context.Context) []Status {
 	var all []Status
-	for _, r := range catalogue {
+	for _, r := range All() {
 		st := Status{Runtime: r}
 		switch l, err := s.Launch(ctx, r.Name); {
 		case err != nil:
@@ -135,8 +151,13 @@ func (s *Store) List(ctx context.Context) []Status {
 	return all
 }
 
+// runtimeDir is where a runtime is, if installed.
 func (s *Store) runtimeDir(r Runtime) string {
-	return filepath.Join(s.cfg.Dir, r.Name+"-"+r.Version)
+	version := "unpinned"
+	if a, err := r.Archive(); err == nil {
+		version = a.Version
+	}
+	return filepath.Join(s.cfg.Dir, r.Name+"-"+version)
 }
 
 // hostNode is a Node.js that the host brings.
