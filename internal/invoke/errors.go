@@ -1,0 +1,49 @@
+package invoke
+
+import (
+	"errors"
+	"fmt"
+
+	"davy/api/lambdaapi"
+	"davy/internal/awsapi"
+)
+
+// user is the Type of errors that the caller can mend.
+const user = "User"
+
+func invalid(format string, args ...any) error {
+	return &lambdaapi.InvalidParameterValueException{Type: new(user), Message: new(fmt.Sprintf(format, args...))}
+}
+
+func invalidContent(format string, args ...any) error {
+	return &lambdaapi.InvalidRequestContentException{Type: new(user), Message: new(fmt.Sprintf(format, args...))}
+}
+
+func tooLargeEvent(size, limit int) error {
+	return &lambdaapi.RequestTooLargeException{Type: new(user), Message: new(fmt.Sprintf("%d byte payload is too large for the Event invocation type (limit %d bytes)", size, limit))}
+}
+
+func serviceError() error {
+	return &lambdaapi.ServiceException{Type: new("Service"), Message: new("The AWS Lambda service encountered an internal error.")}
+}
+
+// throttled is AWS's answer to an invocation beyond a limit.
+func throttled(why lambdaapi.ThrottleReason) error {
+	return &lambdaapi.TooManyRequestsException{
+		Type:              new(user),
+		Reason:            new(why),
+		Message:           new("Rate Exceeded."),
+		RetryAfterSeconds: new("1"),
+	}
+}
+
+// isMissing reports that there is no such function, version or alias.
+func isMissing(err error) bool {
+	var modelled awsapi.Error
+	return errors.As(err, &modelled) && modelled.ErrorCode() == "ResourceNotFoundException"
+}
+
+func isThrottle(err error) bool {
+	var throttle *lambdaapi.TooManyRequestsException
+	return errors.As(err, &throttle)
+}

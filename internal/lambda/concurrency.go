@@ -1,0 +1,139 @@
+package lambda
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"davy/api/lambdaapi"
+	"davy/internal/awsapi"
+	"davy/internal/state"
+)
+
+// PutFunctionConcurrency reserves a part of the account's concurrency for a
+// function and limits it to that part.
+// https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionConcurrency.html
+func (s *Service) PutFunctionConcurrency(ctx context.Context, in *lambdaapi.PutFunctionConcurrencyRequest) (*lambdaapi.Concurrency, error) {
+	k, err := s.whole(ctx, in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	n := awsapi.Val(in.ReservedConcurrentExecutions)
+	if n < 0 {
+		return nil, constraint(n, "reservedConcurrentExecutions", "Member must have value greater than or equal to 0")
+	}
+	_, err = s.update(ctx, k, false, func(c *change) error {
+		all, _, err := s.reservations(ctx, k.account, k.region)
+		if err != nil {
+			return err
+		}
+		floor := min(minUnreserved, s.cfg.Concurrency)
+		if s.cfg.Concurrency-sum(all, k.name)-int(n) < floor && n > 0 {
+			return invalid("Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [%d].", floor)
+		}
+		return c.reserve(&n)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &lambdaapi.Concurrency{ReservedConcurrentExecutions: &n}, nil
+}
+
+// whole is the function that an operation names which knows no qualifier.
+func (s *Service) whole(ctx context.Context, nameOrARN *string) (key, error) {
+	k, qualifier, err := s.locate(ctx, nameOrARN, nil)
+	if err == nil && qualifier != "" && qualifier != Latest {
+		err = invalid("This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please specify either a function name or an unqualified function ARN.")
+	}
+	return k, err
+}
+
+// GetFunctionConcurrency shows a function's reservation.
+// https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConcurrency.html
+func (s *Service) GetFunctionConcurrency(ctx context.Context, in *lambdaapi.GetFunctionConcurrencyRequest) (*lambdaapi.GetFunctionConcurrencyResponse, error) {
+	k, err := s.whole(ctx, in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	f, _, err := s.load(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return &lambdaapi.GetFunctionConcurrencyResponse{ReservedConcurrentExecutions: f.Reserved}, nil
+}
+
+// DeleteFunctionConcurrency gives a function's reservation back.
+// https://docs.aws.amazon.com/lambda/latest/api/API_DeleteFunctionConcurrency.html
+func (s *Service) DeleteFunctionConcurrency(ctx context.Context, in *lambdaapi.DeleteFunctionConcurrencyRequest) (*lambdaapi.DeleteFunctionConcurrencyOutput, error) {
+	k, err := s.whole(ctx, in.FunctionName)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.update(ctx, k, false, func(c *change) error {
+		if c.f.Reserved == nil {
+			return errUnchanged
+		}
+		return c.reserve(nil)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &lambdaapi.DeleteFunctionConcurrencyOutput{}, nil
+}
+
+// GetAccountSettings shows the limits of the account in the region and what it
+// uses of them. It reads every function of the account.
+// https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html
+func (s *Service) GetAccountSettings(ctx context.Context, _ *lambdaapi.GetAccountSettingsRequest) (*lambdaapi.GetAccountSettingsResponse, error) {
+	call := awsapi.CallFrom(ctx)
+	all, _, err := s.reservations(ctx, call.Account, call.Region)
+	if err != nil {
+		return nil, err
+	}
+	functions, latest, err := s.measure(ctx, functionPrefix(call.Account, call.Region), func(b []byte) (version, error) {
+		var f function
+		err := json.Unmarshal(b, &f)
+		return f.Latest, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, published, err := s.measure(ctx, versionRoot+call.Account+"/"+call.Region+"/", func(b []byte) (version, error) {
+		var v version
+		err := json.Unmarshal(b, &v)
+		return v, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &lambdaapi.GetAccountSettingsResponse{
+		AccountLimit: &lambdaapi.AccountLimit{
+			TotalCodeSize:                  new(int64(maxCodeStorage)),
+			CodeSizeUnzipped:               new(int64(maxUnzipped)),
+			CodeSizeZipped:                 new(int64(maxZipUpload)),
+			ConcurrentExecutions:           new(int32(s.cfg.Concurrency)),
+			UnreservedConcurrentExecutions: new(int32(s.cfg.Concurrency - sum(all, ""))),
+		},
+		AccountUsage: &lambdaapi.AccountUsage{FunctionCount: &functions, TotalCodeSize: new(latest + published)},
+	}, nil
+}
+
+// measure counts the documents under a prefix and adds up their code.
+func (s *Service) measure(ctx context.Context, prefix string, decode func([]byte) (version, error)) (count, size int64, err error) {
+	for after := ""; ; {
+		var docs []state.Doc
+		if docs, err = s.cfg.State.List(ctx, prefix, after, 500); err != nil {
+			return 0, 0, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		for _, d := range docs {
+			v, err := decode(d.Value)
+			if err != nil {
+				return 0, 0, fmt.Errorf("load %s: %w", d.Key, err)
+			}
+			count, size, after = count+1, size+v.CodeSize, d.Key
+		}
+		if len(docs) < 500 {
+			return count, size, nil
+		}
+	}
+}
