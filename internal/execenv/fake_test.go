@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"davy/internal/runtimes"
 	"davy/internal/sandbox"
 )
@@ -288,18 +290,15 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 		code: &folderCode{dirs: map[string]string{}, held: map[string]int{}},
 		logs: &logBook{seen: make(chan struct{}, 1)},
 	}
-	store, err := runtimes.New(runtimes.Config{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := Config{Driver: b.driver, Runtimes: hostRuntime{store}, Code: b.code, Logs: b.logs, NoFreeze: true}
+	cfg := Config{Driver: b.driver, Runtimes: hostRuntime{openStore(t, nil)}, Code: b.code, Logs: b.logs, NoFreeze: true}
 	if change != nil {
 		change(&cfg)
 	}
-	b.envs, err = New(cfg)
+	envs, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.envs = envs
 	t.Cleanup(func() {
 		if err := b.envs.Close(); err != nil {
 			t.Error(err)
@@ -313,14 +312,52 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 	return b
 }
 
-// hostRuntime starts each Node.js runtime with the host's node, whatever its
-// version: the bootstrap's behaviour depends on the runtime's name alone.
+// storeDir holds the installed runtimes that all tests share.
+var storeDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "davy-runtimes-")
+	if err != nil {
+		panic(err)
+	}
+	storeDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// openStore opens the shared runtimes. They are the pinned ones when
+// DAVY_FETCHED_RUNTIMES names the folder that scripts/fetch-runtimes filled.
+func openStore(t testing.TB, caPEM []byte) *runtimes.Store {
+	t.Helper()
+	store, err := runtimes.New(runtimes.Config{Dir: storeDir, CAPEM: caPEM})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if from := os.Getenv("DAVY_FETCHED_RUNTIMES"); from != "" {
+		if err := store.InstallFrom(t.Context(), from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return store
+}
+
+// hostRuntime starts a runtime that is not installed with the host's node,
+// whatever its version: most of the bootstrap's behaviour depends on the
+// runtime's name alone.
 type hostRuntime struct{ store *runtimes.Store }
 
 func (h hostRuntime) Launch(ctx context.Context, name string) (runtimes.Launch, error) {
 	want, err := runtimes.Lookup(name)
 	if err != nil {
 		return runtimes.Launch{}, err
+	}
+	if l, err := h.store.Launch(ctx, name); err == nil {
+		return l, nil
 	}
 	for _, r := range runtimes.All() {
 		if l, err := h.store.Launch(ctx, r.Name); err == nil {
@@ -373,4 +410,18 @@ func (b *bench) invoke(f Function, payload string) Outcome {
 		b.t.Fatalf("Invoke: %v", err)
 	}
 	return out
+}
+
+// sessionOf is a CredentialSource with one answer.
+type sessionOf Credentials
+
+func (s sessionOf) RoleSession(context.Context, string, string) (Credentials, error) {
+	return Credentials(s), nil
+}
+
+func makeExecutable(t testing.TB, b *bench, f Function, name string) {
+	t.Helper()
+	if err := os.Chmod(filepath.Join(b.code.dirs[f.CodeSHA256], name), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -48,11 +48,11 @@ func (s *Store) writeBootstrap(name string) (string, error) {
 	}
 	hash.Write(s.cfg.CAPEM)
 
-	dir := filepath.Join(s.cfg.Dir, "bootstrap-"+name+"-"+hex.EncodeToString(hash.Sum(nil))[:16])
+	dir := filepath.Join(s.cfg.BootDir, "bootstrap-"+name+"-"+hex.EncodeToString(hash.Sum(nil))[:16])
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	tmp, err := os.MkdirTemp(s.cfg.Dir, ".tmp-bootstrap-*")
+	tmp, err := os.MkdirTemp(s.cfg.BootDir, ".tmp-bootstrap-*")
 	if err != nil {
 		return "", fmt.Errorf("write bootstrap: %w", err)
 	}

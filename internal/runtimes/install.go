@@ -46,6 +46,9 @@ func (s *Store) Install(ctx context.Context, name, archive string) error {
 	if got := "sha512-" + base64.StdEncoding.EncodeToString(sum[:]); got != pinned.Integrity {
 		return fmt.Errorf("install %s: %w: %s is %s, want %s (%s)", name, ErrIntegrity, archive, got, pinned.Integrity, pinned.Spec())
 	}
+	if err := os.MkdirAll(s.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("install %s: %w", name, err)
+	}
 	tmp, err := os.MkdirTemp(s.cfg.Dir, ".tmp-runtime-*")
 	if err != nil {
 		return fmt.Errorf("install %s: %w", name, err)

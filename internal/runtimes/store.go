@@ -17,7 +17,8 @@ import (
 
 // Config of a Store.
 type Config struct {
-	Dir      string       // required: where runtimes are kept, DATA/runtimes
+	Dir      string       // required: where runtimes are installed; only Install writes there
+	BootDir  string       // where the bootstraps are written, for Launch; empty: a store that installs and lists
 	CAPEM    []byte       // the authority that functions trust for AWS's host names; empty: none
 	HostNode string       // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
 	Log      *slog.Logger // nil: discard
@@ -30,8 +31,7 @@ type Store struct {
 	host func() (hostNode, error)
 }
 
-// New opens the runtimes in cfg.Dir, creating it if needed, and writes the
-// bootstraps there.
+// New opens the runtimes in cfg.Dir and writes the bootstraps to cfg.BootDir.
 func New(cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("runtimes: Dir is required")
