@@ -90,6 +90,9 @@ func (s *Store) Commit(ctx context.Context, b state.Batch) (int64, error) {
 	return res.rev, nil
 }
 
+// syncFull is SQLite's number for synchronous=FULL.
+const syncFull = 2
+
 // committer owns the writing connection. Nothing else changes the file.
 type committer struct {
 	*statements
@@ -112,6 +115,14 @@ func newCommitter(ctx context.Context, s *Store, cfg Config) (*committer, error)
 		Scan(&c.rev, &compacted, &c.tombstones, &gone)
 	if err != nil {
 		return nil, errors.Join(classify(err), conn.Close())
+	}
+	// What SQLite says is in force, not what was asked for: it ignores a setting
+	// that it cannot follow, as WAL on some file systems.
+	if err := conn.QueryRowContext(ctx, `SELECT (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`).Scan(&s.journal, &s.synchronous); err != nil {
+		return nil, errors.Join(classify(err), conn.Close())
+	}
+	if s.journal != "wal" || (s.synchronous != syncFull && cfg.unsafeSync == "FULL") {
+		return nil, errors.Join(fmt.Errorf("sqlite: cannot be durable here: journal_mode=%s synchronous=%d", s.journal, s.synchronous), conn.Close())
 	}
 	if cfg.maxPages > 0 {
 		if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", cfg.maxPages)); err != nil {

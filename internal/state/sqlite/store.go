@@ -41,6 +41,9 @@ type Store struct {
 	reader *sql.DB
 	reads  statements
 
+	journal     string // journal_mode in force
+	synchronous int    // synchronous in force
+
 	mu       sync.RWMutex // guards closed; held for reading while sending to requests
 	closed   bool
 	requests chan *request
