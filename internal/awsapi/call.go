@@ -10,6 +10,7 @@ import (
 // gateway fills it once the signature is verified.
 type Call struct {
 	RequestID string
+	HostID    string // S3's second id (x-amz-id-2); empty for other services
 	Time      time.Time
 	Service   string // signing name: s3, lambda, ...
 	Operation string // CreateFunction, ...

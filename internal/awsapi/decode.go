@@ -10,7 +10,8 @@ import (
 
 // Decode reads the input of the operation from r, which Match was given, and
 // checks it against the model's constraints. The result is a pointer to
-// m.Op.Input. A streaming body is handed over unread; the caller must not read
+// m.Op.Input; it is there, too, when nothing but a constraint is broken. A
+// streaming body is handed over unread; the caller must not read
 // r.Body then. Errors that wrap no Error come from reading the connection.
 func (m *Match) Decode(_ context.Context, r *http.Request, lim Limits) (any, error) {
 	lim = m.svc.limits(m.Op, lim)
@@ -27,10 +28,7 @@ func (m *Match) Decode(_ context.Context, r *http.Request, lim Limits) (any, err
 	if err != nil {
 		return nil, err
 	}
-	if err := m.svc.validate(in.Elem()); err != nil {
-		return nil, err
-	}
-	return in.Interface(), nil
+	return in.Interface(), m.svc.validate(in.Elem())
 }
 
 // malformed is the answer to a body that does not parse.

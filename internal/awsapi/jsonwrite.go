@@ -15,7 +15,7 @@ func (s *Service) appendJSON(b []byte, v reflect.Value) []byte {
 	b = append(b, '{')
 	first := true
 	for _, f := range s.planOf(v.Type()).fields {
-		if f.loc != inBody || f.event == "header" || absent(v.Field(f.index)) {
+		if f.loc != inBody || f.payload || f.event == "header" || absent(v.Field(f.index)) {
 			continue
 		}
 		if !first {

@@ -80,6 +80,7 @@ func (s *Service) fieldOf(sf reflect.StructField) *field {
 	}
 	parts := strings.Split(tag, ",")
 	f := &field{wire: parts[0], path: lowerFirst(sf.Name)}
+	f.payload = sf.Type.Kind() == reflect.Func // an event stream, which RPC models do not mark
 	for _, part := range parts[1:] {
 		name, value, _ := strings.Cut(part, "=")
 		switch {
