@@ -3,7 +3,6 @@ package execenv
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,7 +28,8 @@ import (
 type processDriver struct {
 	t         testing.TB
 	createErr atomic.Pointer[error]
-	oom       atomic.Bool // the next exits are reported as OOM kills
+	oom       atomic.Bool                   // the next exits are reported as OOM kills
+	gate      atomic.Pointer[chan struct{}] // Create waits until it is closed
 
 	mu      sync.Mutex
 	created []*childSandbox
@@ -67,7 +67,14 @@ func unshareFlags(args ...string) []string {
 	return append(flags, args...)
 }
 
-func (d *processDriver) Create(_ context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+func (d *processDriver) Create(ctx context.Context, s sandbox.Spec) (sandbox.Sandbox, error) {
+	if gate := d.gate.Load(); gate != nil {
+		select {
+		case <-*gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	if err := d.createErr.Load(); err != nil {
 		return nil, *err
 	}
@@ -85,7 +92,7 @@ func (d *processDriver) Create(_ context.Context, s sandbox.Spec) (sandbox.Sandb
 	cmd.ExtraFiles = s.Files
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	sb := &childSandbox{driver: d, spec: s, cmd: cmd, done: make(chan struct{})}
+	sb := &childSandbox{driver: d, spec: s, cmd: cmd, root: root, done: make(chan struct{}), events: make(chan string, 16)}
 	for _, l := range s.Listen {
 		f, err := listenLoopback(l)
 		if err != nil {
@@ -150,9 +157,11 @@ type childSandbox struct {
 	done      chan struct{}
 	exit      sandbox.Exit
 
+	root   string
+	events chan string // freeze, thaw
+
 	mu     sync.Mutex
 	limits []sandbox.Limits
-	events []string // freeze, thaw
 }
 
 func (s *childSandbox) ID() string              { return s.spec.ID }
@@ -162,8 +171,20 @@ func (s *childSandbox) Exit() sandbox.Exit      { return s.exit }
 func (s *childSandbox) Kill()                   { s.signal(syscall.SIGKILL) }
 func (s *childSandbox) signal(n syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, n) }
 
-func (s *childSandbox) Attach(context.Context, ...sandbox.Mount) error {
-	return errors.New("the fake attaches nothing")
+func (s *childSandbox) Attach(ctx context.Context, mounts ...sandbox.Mount) error {
+	for _, m := range mounts {
+		target := s.root + m.Target
+		script := `mkdir -p "$2" && mount --bind "$1" "$2"`
+		args := []string{"--target", strconv.Itoa(s.cmd.Process.Pid), "--mount"}
+		if os.Getuid() != 0 {
+			args = append(args, "--user", "--preserve-credentials")
+		}
+		args = append(args, "/bin/sh", "-c", script, "attach", m.Source, target)
+		if out, err := exec.CommandContext(ctx, "nsenter", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	return nil
 }
 
 func (s *childSandbox) Limit(_ context.Context, l sandbox.Limits) error {
@@ -174,21 +195,15 @@ func (s *childSandbox) Limit(_ context.Context, l sandbox.Limits) error {
 }
 
 func (s *childSandbox) Freeze(context.Context) error {
-	s.note("freeze")
 	s.signal(syscall.SIGSTOP)
+	s.events <- "freeze"
 	return nil
 }
 
 func (s *childSandbox) Thaw(context.Context) error {
-	s.note("thaw")
 	s.signal(syscall.SIGCONT)
+	s.events <- "thaw"
 	return nil
-}
-
-func (s *childSandbox) note(event string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.events = append(s.events, event)
 }
 
 func (s *childSandbox) ResetPeak(context.Context) error { return nil }

@@ -59,8 +59,8 @@ type process struct {
 }
 
 // boot starts a runtime and its services. It does not wait for it.
-func (es *Environments) boot(ctx context.Context, id string, s seed) (p *process, err error) {
-	p = &process{seeded: s.fn != nil, outputBuf: make([]byte, 16<<10)}
+func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process, err error) {
+	p := &process{seeded: s.fn != nil, outputBuf: make([]byte, 16<<10)}
 	ch, theirs, err := newChannel()
 	if err != nil {
 		return nil, err
