@@ -1,0 +1,304 @@
+// Package cgroup limits, freezes, measures and kills the processes of a
+// sandbox with Linux control groups, for the launcher.
+//
+// Three layouts are understood: version 2, version 1, and the hybrid where
+// version 1 has the controllers and an otherwise empty version 2 tree is
+// mounted beside it; there the faster freezer and the kill file of version 2
+// are used. All groups of one launcher live under one base group named after
+// its instance, so that a successor can find and remove what a killed
+// launcher left.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"davy/internal/sandbox"
+)
+
+// ErrUnsupported is wrapped by Open when this process can make no groups.
+var ErrUnsupported = errors.New("cgroup: not available")
+
+// Config says where the groups go.
+type Config struct {
+	Instance string // names the base group
+	ProcSelf string // "" means /proc/self
+	mkdir    func(string) error
+}
+
+// Tree is the base group of one launcher. Safe for concurrent use.
+type Tree struct {
+	base    map[string]string // controller -> base directory; "" is version 2
+	v2      bool              // version 2 has the controllers
+	kill    bool              // version 2 tree with cgroup.kill
+	missing []string
+	mkdir   func(string) error
+}
+
+// the controllers a sandbox needs, with what is lost without each
+var needed = []struct{ name, lost string }{
+	{"memory", "memory is not limited"},
+	{"cpu", "CPU time is not limited"},
+	{"pids", "the number of processes is not limited"},
+}
+
+const period = 20_000 // microseconds in which the CPU quota is spent
+
+// Open finds the mounted hierarchies and makes the base groups.
+func Open(cfg Config) (*Tree, error) {
+	if cfg.ProcSelf == "" {
+		cfg.ProcSelf = "/proc/self"
+	}
+	if cfg.mkdir == nil {
+		cfg.mkdir = func(p string) error { return os.Mkdir(p, 0o755) }
+	}
+	l, err := detect(cfg.ProcSelf)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{base: map[string]string{}, mkdir: cfg.mkdir}
+	name := "davy-" + cfg.Instance
+	if l.v2 != nil && l.v2.has("memory") {
+		dir, err := t.openV2(*l.v2, name)
+		if err != nil {
+			return nil, err
+		}
+		t.v2 = true
+		t.base[""] = dir
+		for _, c := range needed {
+			if !has(readFields(filepath.Join(dir, "cgroup.controllers")), c.name) {
+				t.missing = append(t.missing, "cgroup controller "+c.name+": "+c.lost)
+			}
+		}
+		t.missing = append(t.missing, "cgroup devices filter: not installed on cgroup v2 (device nodes are held off by nodev mounts and missing capabilities alone)")
+	} else {
+		for c, h := range l.v1 {
+			dir := filepath.Join(h.own(), name)
+			if err := t.makeDir(dir); err != nil {
+				return nil, fmt.Errorf("%w: %s: %w", ErrUnsupported, c, err)
+			}
+			t.base[c] = dir
+		}
+		for _, c := range needed {
+			if t.base[c.name] == "" {
+				t.missing = append(t.missing, "cgroup controller "+c.name+": "+c.lost)
+			}
+		}
+		if l.v2 != nil {
+			dir := filepath.Join(l.v2.own(), name)
+			if t.makeDir(dir) == nil {
+				t.base[""] = dir
+			}
+		}
+	}
+	if len(t.base) == 0 {
+		return nil, fmt.Errorf("%w: no hierarchy is mounted", ErrUnsupported)
+	}
+	if dir := t.base[""]; dir != "" {
+		t.kill = exists(filepath.Join(dir, "cgroup.kill"))
+	}
+	return t, nil
+}
+
+// openV2 makes the base group with the controllers enabled for its children.
+func (t *Tree) openV2(h hierarchy, name string) (string, error) {
+	own := h.own()
+	parent := own
+	if err := enable(parent); err != nil {
+		// A group with processes cannot hand controllers down: the processes
+		// of a delegated group move into a leaf of it first.
+		leaf := filepath.Join(own, "davy-services")
+		if e := t.makeDir(leaf); e != nil {
+			return "", fmt.Errorf("%w: %w", ErrUnsupported, e)
+		}
+		for _, pid := range readFields(filepath.Join(own, "cgroup.procs")) {
+			_ = write(filepath.Join(leaf, "cgroup.procs"), pid)
+		}
+		if e := enable(parent); e != nil {
+			return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, own, e)
+		}
+	}
+	dir := filepath.Join(parent, name)
+	if err := t.makeDir(dir); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	if err := enable(dir); err != nil {
+		return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, dir, err)
+	}
+	return dir, nil
+}
+
+// enable hands down those of the needed controllers that dir has.
+func enable(dir string) error {
+	have := readFields(filepath.Join(dir, "cgroup.controllers"))
+	on := readFields(filepath.Join(dir, "cgroup.subtree_control"))
+	for _, c := range needed {
+		if !has(have, c.name) || has(on, c.name) {
+			continue
+		}
+		if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+"+c.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Missing says which limits these groups cannot give.
+func (t *Tree) Missing() []string { return t.missing }
+
+// Sweep kills and removes what a previous launcher of the instance left.
+func (t *Tree) Sweep() error {
+	names := map[string]bool{}
+	for _, dir := range t.base {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("cgroup sweep: %w", err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				names[e.Name()] = true
+			}
+		}
+	}
+	var errs []error
+	for name := range names {
+		g := t.group(name)
+		g.Kill()
+		errs = append(errs, g.Remove())
+	}
+	return errors.Join(errs...)
+}
+
+// Close removes the base groups, which must be empty.
+func (t *Tree) Close() error {
+	var errs []error
+	for _, dir := range t.base {
+		errs = append(errs, removeDir(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Tree) group(name string) *Group {
+	g := &Group{t: t, dir: map[string]string{}}
+	for c, dir := range t.base {
+		g.dir[c] = filepath.Join(dir, name)
+	}
+	return g
+}
+
+// New makes a group with limits. With devices, the group can use no device
+// but those of a sandbox's /dev.
+func (t *Tree) New(name string, l sandbox.Limits, devices bool) (*Group, error) {
+	g := t.group(name)
+	for _, dir := range g.dir {
+		if err := t.makeDir(dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("cgroup: %w", err), g.Remove())
+		}
+	}
+	err := g.Limit(l)
+	if err == nil && devices {
+		err = g.restrictDevices()
+	}
+	if err == nil && t.v2 && g.has("memory.oom.group") {
+		err = g.set("", "memory.oom.group", "1")
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.Remove())
+	}
+	return g, nil
+}
+
+func (t *Tree) makeDir(dir string) error {
+	if err := t.mkdir(dir); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+func has(v []string, s string) bool {
+	for _, x := range v {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
+
+func readFields(path string) []string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b))
+}
+
+func readInt(path string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	s := strings.TrimSpace(string(b))
+	if s == "max" {
+		return 1<<63 - 1, nil
+	}
+	return strconv.ParseInt(s, 10, 64)
+}
+
+// readKey finds "key value" among the lines of a file.
+func readKey(path, key string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+			return strconv.ParseInt(v, 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: no %q", path, key)
+}
+
+// write never creates the file: a control file that is not there is an error.
+func write(path, s string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_TRUNC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		_, err = unix.Write(fd, []byte(s))
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+// removeDir removes a group. A group whose last process has just been reaped
+// can be busy for a moment more.
+func removeDir(dir string) error {
+	delay := 200 * time.Microsecond
+	for {
+		err := unix.Rmdir(dir)
+		switch {
+		case err == nil || err == unix.ENOENT:
+			return nil
+		case err != unix.EBUSY || delay > 500*time.Millisecond:
+			return &os.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+		time.Sleep(delay)
+		delay *= 2
+	}
+}

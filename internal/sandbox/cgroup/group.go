@@ -1,0 +1,355 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"davy/internal/sandbox"
+)
+
+// Group holds the processes of one sandbox. Methods are safe for concurrent
+// use as far as the kernel's files are; the caller orders Freeze and Thaw.
+type Group struct {
+	t   *Tree
+	dir map[string]string // controller -> directory; "" is version 2
+
+	mu   sync.Mutex
+	peak *os.File // version 2, after ResetPeak: the reset counts for this open file
+}
+
+// freezeWait bounds how long a group may take to stop.
+const freezeWait = 5 * time.Second
+
+// devices that a sandbox may use: those bound into its /dev
+var devices = []string{"c 1:3 rw", "c 1:5 rw", "c 1:7 rw", "c 1:8 rw", "c 1:9 rw"}
+
+// Add moves a process into the group.
+func (g *Group) Add(pid int) error {
+	p := strconv.Itoa(pid)
+	for _, dir := range g.dir {
+		if err := write(filepath.Join(dir, "cgroup.procs"), p); err != nil {
+			return fmt.Errorf("cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// Limit sets those of the limits that are not zero and that a group can set.
+func (g *Group) Limit(l sandbox.Limits) error {
+	var errs []error
+	if l.MemoryBytes > 0 {
+		errs = append(errs, g.limitMemory(strconv.FormatInt(l.MemoryBytes, 10)))
+	}
+	if l.CPUMilli > 0 {
+		quota := max(l.CPUMilli*period/1000, 1000)
+		if g.t.v2 {
+			errs = append(errs, g.set("cpu", "cpu.max", fmt.Sprintf("%d %d", quota, period)))
+		} else {
+			errs = append(errs,
+				g.set("cpu", "cpu.cfs_period_us", strconv.Itoa(period)),
+				g.set("cpu", "cpu.cfs_quota_us", strconv.FormatInt(quota, 10)))
+		}
+	}
+	if l.PIDs > 0 {
+		errs = append(errs, g.set("pids", "pids.max", strconv.FormatInt(l.PIDs, 10)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	return nil
+}
+
+func (g *Group) limitMemory(n string) error {
+	if g.t.v2 {
+		err := g.set("memory", "memory.max", n)
+		if g.has("memory.swap.max") {
+			err = errors.Join(err, g.set("memory", "memory.swap.max", "0"))
+		}
+		return err
+	}
+	const mem, sum = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+	if g.dir["memory"] == "" {
+		return nil
+	}
+	if !exists(filepath.Join(g.dir["memory"], sum)) {
+		return g.set("memory", mem, n)
+	}
+	// Memory plus swap may never be below memory: which one goes first
+	// depends on the direction, so the order that works is tried.
+	if err := g.set("memory", sum, n); err != nil {
+		return errors.Join(g.set("memory", mem, n), g.set("memory", sum, n))
+	}
+	return errors.Join(g.set("memory", mem, n), g.set("memory", sum, n))
+}
+
+func (g *Group) restrictDevices() error {
+	dir := g.dir["devices"]
+	if dir == "" {
+		return nil
+	}
+	if err := write(filepath.Join(dir, "devices.deny"), "a"); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	for _, d := range devices {
+		if err := write(filepath.Join(dir, "devices.allow"), d); err != nil {
+			return fmt.Errorf("cgroup: %w", err)
+		}
+	}
+	return nil
+}
+
+// set writes a control file. A controller that is not there is no error:
+// Tree.Missing has told it.
+func (g *Group) set(controller, file, value string) error {
+	dir := g.dir[controller]
+	if g.t.v2 {
+		dir = g.dir[""]
+		if !exists(filepath.Join(dir, file)) {
+			return nil
+		}
+	}
+	if dir == "" {
+		return nil
+	}
+	return write(filepath.Join(dir, file), value)
+}
+
+// has reports whether the version 2 group has a file.
+func (g *Group) has(file string) bool { return exists(filepath.Join(g.dir[""], file)) }
+
+// Freeze returns when every process of the group has stopped.
+func (g *Group) Freeze() error {
+	if dir := g.dir[""]; dir != "" {
+		return g.freezeV2(dir)
+	}
+	file := filepath.Join(g.dir["freezer"], "freezer.state")
+	deadline := time.Now().Add(freezeWait)
+	for delay := 50 * time.Microsecond; ; delay = min(2*delay, 10*time.Millisecond) {
+		// Writing again catches processes that were forked meanwhile.
+		if err := write(file, "FROZEN"); err != nil {
+			return fmt.Errorf("cgroup freeze: %w", err)
+		}
+		if f := readFields(file); len(f) == 1 && f[0] == "FROZEN" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errors.New("cgroup freeze: took too long"), g.Thaw())
+		}
+		time.Sleep(delay)
+	}
+}
+
+func (g *Group) freezeV2(dir string) error {
+	events := filepath.Join(dir, "cgroup.events")
+	fd, err := unix.Open(events, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cgroup freeze: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := write(filepath.Join(dir, "cgroup.freeze"), "1"); err != nil {
+		return fmt.Errorf("cgroup freeze: %w", err)
+	}
+	deadline := time.Now().Add(freezeWait)
+	for {
+		n, err := readKey(events, "frozen")
+		if err != nil {
+			return fmt.Errorf("cgroup freeze: %w", err)
+		}
+		if n == 1 {
+			return nil
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return errors.Join(errors.New("cgroup freeze: took too long"), g.Thaw())
+		}
+		// The file must have been read through the polled descriptor for the
+		// next change to wake it.
+		var b [64]byte
+		_, _ = unix.Pread(fd, b[:], 0)
+		if n, err := readKey(events, "frozen"); err == nil && n == 1 {
+			return nil
+		}
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(left.Milliseconds())+1)
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("cgroup freeze: %w", err)
+		}
+	}
+}
+
+// Thaw lets the processes run again.
+func (g *Group) Thaw() error {
+	var err error
+	if dir := g.dir[""]; dir != "" {
+		err = write(filepath.Join(dir, "cgroup.freeze"), "0")
+	} else {
+		err = write(filepath.Join(g.dir["freezer"], "freezer.state"), "THAWED")
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup thaw: %w", err)
+	}
+	return nil
+}
+
+// Usage reads what the group consumed. Values the kernel does not offer are
+// zero.
+func (g *Group) Usage() (sandbox.Usage, error) {
+	var u sandbox.Usage
+	var err error
+	if g.t.v2 {
+		dir := g.dir[""]
+		if u.MemoryBytes, err = readInt(filepath.Join(dir, "memory.current")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return u, fmt.Errorf("cgroup usage: %w", err)
+		}
+		if u.MemoryPeakBytes, err = g.readPeak(); err != nil {
+			u.MemoryPeakBytes = u.MemoryBytes // Linux before 5.19
+		}
+		u.CPUMicros, _ = readKey(filepath.Join(dir, "cpu.stat"), "usage_usec")
+		return u, nil
+	}
+	if dir := g.dir["memory"]; dir != "" {
+		if u.MemoryBytes, err = readInt(filepath.Join(dir, "memory.usage_in_bytes")); err != nil {
+			return u, fmt.Errorf("cgroup usage: %w", err)
+		}
+		if u.MemoryPeakBytes, err = readInt(filepath.Join(dir, "memory.max_usage_in_bytes")); err != nil {
+			return u, fmt.Errorf("cgroup usage: %w", err)
+		}
+	}
+	if dir := g.dir["cpuacct"]; dir != "" {
+		ns, err := readInt(filepath.Join(dir, "cpuacct.usage"))
+		if err != nil {
+			return u, fmt.Errorf("cgroup usage: %w", err)
+		}
+		u.CPUMicros = ns / 1000
+	}
+	return u, nil
+}
+
+// ResetPeak starts the memory peak anew. On version 2 it needs Linux 6.12.
+func (g *Group) ResetPeak() error {
+	var err error
+	if g.t.v2 {
+		err = g.resetPeakV2()
+	} else if dir := g.dir["memory"]; dir != "" {
+		err = write(filepath.Join(dir, "memory.max_usage_in_bytes"), "0")
+	}
+	if err != nil {
+		return fmt.Errorf("cgroup reset peak: %w", err)
+	}
+	return nil
+}
+
+func (g *Group) resetPeakV2() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.peak == nil {
+		f, err := os.OpenFile(filepath.Join(g.dir[""], "memory.peak"), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		g.peak = f
+	}
+	_, err := g.peak.WriteAt([]byte("reset\n"), 0)
+	return err
+}
+
+func (g *Group) readPeak() (int64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.peak == nil {
+		return readInt(filepath.Join(g.dir[""], "memory.peak"))
+	}
+	var b [32]byte
+	n, err := g.peak.ReadAt(b[:], 0)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(b[:n])), 10, 64)
+}
+
+// OOMKills is the number of processes that the memory limit killed.
+func (g *Group) OOMKills() int64 {
+	var n int64
+	if g.t.v2 {
+		n, _ = readKey(filepath.Join(g.dir[""], "memory.events"), "oom_kill")
+	} else if dir := g.dir["memory"]; dir != "" {
+		n, _ = readKey(filepath.Join(dir, "memory.oom_control"), "oom_kill")
+	}
+	return n
+}
+
+// UnderOOM reports whether the memory limit is hit at this moment; version 1
+// only.
+func (g *Group) UnderOOM() bool {
+	n, err := readKey(filepath.Join(g.dir["memory"], "memory.oom_control"), "under_oom")
+	return err == nil && n > 0
+}
+
+// WatchOOM gives a file that becomes readable when the memory limit is hit
+// and nothing can be reclaimed, and when the group is removed. It is nil on
+// version 2, where the kernel then kills the whole group by itself.
+func (g *Group) WatchOOM() (*os.File, error) {
+	dir := g.dir["memory"]
+	if g.t.v2 || dir == "" {
+		return nil, nil
+	}
+	control, err := unix.Open(filepath.Join(dir, "memory.oom_control"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup oom: %w", err)
+	}
+	defer unix.Close(control)
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup oom: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "oom")
+	if err := write(filepath.Join(dir, "cgroup.event_control"), fmt.Sprintf("%d %d", fd, control)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cgroup oom: %w", err)
+	}
+	return f, nil
+}
+
+// Kill ends every process of the group, also a frozen one.
+func (g *Group) Kill() {
+	if dir := g.dir[""]; dir != "" && g.t.kill {
+		if write(filepath.Join(dir, "cgroup.kill"), "1") == nil {
+			return
+		}
+	}
+	_ = g.Freeze() // nothing forks while it is being killed
+	for _, dir := range g.dir {
+		for _, p := range readFields(filepath.Join(dir, "cgroup.procs")) {
+			if pid, err := strconv.Atoi(p); err == nil && pid > 0 {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+	}
+	_ = g.Thaw()
+}
+
+// Remove deletes the group, which must have no process left.
+func (g *Group) Remove() error {
+	g.mu.Lock()
+	if g.peak != nil {
+		g.peak.Close()
+		g.peak = nil
+	}
+	g.mu.Unlock()
+	var errs []error
+	for _, dir := range g.dir {
+		errs = append(errs, removeDir(dir))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cgroup: %w", err)
+	}
+	return nil
+}

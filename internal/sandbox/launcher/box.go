@@ -1,0 +1,344 @@
+package launcher
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"davy/internal/sandbox"
+	"davy/internal/sandbox/cgroup"
+	"davy/internal/sandbox/wire"
+)
+
+// startWait bounds how long a first process may take to build its sandbox.
+const startWait = 20 * time.Second
+
+// box is one running sandbox.
+type box struct {
+	id     string
+	first  *blank
+	group  *cgroup.Group // nil without control groups
+	mounts *os.File      // the mount namespace
+	status *os.File      // the reaper's report
+	oom    *os.File      // see cgroup.WatchOOM
+
+	mu      sync.Mutex // orders what changes the sandbox
+	oomHit  atomic.Bool
+	tmpSize int64
+}
+
+// errGone: the sandbox has ended meanwhile.
+var errGone = errors.New("sandbox has ended")
+
+// create builds a sandbox and starts its workload. The descriptors stay the
+// caller's.
+func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*os.File, err error) {
+	root, err := l.rootFor(r)
+	if err != nil {
+		return nil, nil, invalid{err}
+	}
+	defer root.close()
+
+	b := &box{id: r.ID, tmpSize: r.Limits.TmpBytes}
+	defer func() {
+		if err != nil {
+			b.discard(l)
+		}
+	}()
+	limits := r.Limits
+	if l.cfg.Ablate&wire.AblateMemory != 0 {
+		limits.MemoryBytes = 0
+	}
+	if l.cfg.Ablate&wire.AblatePIDs != 0 {
+		limits.PIDs = 0
+	}
+	if l.tree != nil {
+		if b.group, err = l.tree.New(r.ID, limits, l.cfg.Ablate&wire.AblateDevices == 0); err != nil {
+			return nil, nil, err
+		}
+		if b.oom, err = b.group.WatchOOM(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if b.first, err = l.spawner.take(l.ctx); err != nil {
+		return nil, nil, err
+	}
+	if b.group != nil {
+		if err = b.group.Add(b.first.process.Pid); err != nil {
+			return nil, nil, err
+		}
+	}
+	status, report, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer report.Close()
+	b.status = status
+
+	plan := wire.Plan{
+		Create: r.Create, Mounts: root.mounts, Links: root.links, Texts: root.texts,
+		TmpBytes: r.Limits.TmpBytes, PIDs: r.Limits.PIDs, OpenFiles: r.Limits.OpenFiles,
+		UID: 993, GID: 990, SetGroups: !l.rootless, CgroupNS: true,
+		Filter: l.filter, Ablate: l.cfg.Ablate,
+	}
+	if l.rootless {
+		plan.UID, plan.GID = 0, 0
+	}
+	packet, err := plan.Encode()
+	if err != nil {
+		return nil, nil, invalid{err}
+	}
+	send := []int{int(l.reaper.Fd()), int(report.Fd())}
+	for _, f := range root.trees {
+		send = append(send, int(f.Fd()))
+	}
+	for _, f := range fds {
+		send = append(send, int(f.Fd()))
+	}
+	if err = b.first.conn.Send(packet, send...); err != nil {
+		return nil, nil, fmt.Errorf("send plan: %w", err)
+	}
+	// A first process that hangs is killed, which ends the wait below.
+	alarm := time.AfterFunc(startWait, func() { _ = b.first.process.Kill() })
+	defer alarm.Stop()
+	answer, listeners, err := b.first.conn.Receive()
+	if err != nil {
+		return nil, nil, fmt.Errorf("first process: %w", err)
+	}
+	started, err := wire.DecodeStarted(answer)
+	if err == nil && started.Code != wire.CodeOK {
+		err = invalid{errors.New(started.Text)}
+	}
+	if err == nil {
+		b.mounts, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", b.first.process.Pid))
+	}
+	if err != nil {
+		closeAll(listeners)
+		return nil, nil, err
+	}
+	return b, listeners, nil
+}
+
+// rootFor opens the trees of the root and of the mounts.
+func (l *launcher) rootFor(r wire.Request) (*rootPlan, error) {
+	var root *rootPlan
+	var err error
+	if r.Create.Root == "" {
+		root, err = l.trees.hostRoot()
+	} else {
+		root, err = l.trees.givenRoot(r.Create.Root)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range r.Mounts {
+		f, err := l.trees.tree(m.Source)
+		if err != nil {
+			root.close()
+			return nil, err
+		}
+		root.trees = append(root.trees, f)
+		root.mounts = append(root.mounts, wire.PlanMount{Target: m.Target})
+	}
+	return root, nil
+}
+
+// wait returns when nothing is left of the sandbox but its control group.
+func (b *box) wait() sandbox.Exit {
+	if b.oom != nil {
+		go b.watchOOM()
+	}
+	var word [4]byte
+	_, err := io.ReadFull(b.status, word[:])
+	// Everything in the process namespace is dead when its first process has
+	// been waited for.
+	_, _ = b.first.process.Wait()
+	exit := sandbox.Exit{Signal: syscall.SIGKILL}
+	if err == nil {
+		ws := syscall.WaitStatus(binary.NativeEndian.Uint32(word[:]))
+		if ws.Exited() {
+			exit = sandbox.Exit{Code: ws.ExitStatus()}
+		} else if ws.Signaled() {
+			exit = sandbox.Exit{Signal: ws.Signal()}
+		}
+	}
+	return exit
+}
+
+// watchOOM ends the whole sandbox when its memory limit is hit, as the kernel
+// does by itself with cgroup v2.
+func (b *box) watchOOM() {
+	var n [8]byte
+	if _, err := b.oom.Read(n[:]); err != nil {
+		return // closed: the sandbox has ended
+	}
+	// Removal of the group wakes this up as well; killing is harmless then.
+	if b.group.UnderOOM() || b.group.OOMKills() > 0 {
+		b.oomHit.Store(true)
+		b.kill()
+	}
+}
+
+// kill ends every process. Safe at any time.
+func (b *box) kill() {
+	_ = b.first.process.Kill()
+	if b.group != nil {
+		b.group.Kill()
+	}
+}
+
+// end removes what is left after wait and gives the last usage.
+func (b *box) end(l *launcher, exit *sandbox.Exit) sandbox.Usage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var u sandbox.Usage
+	if b.group != nil {
+		u, _ = b.group.Usage()
+		exit.OOMKilled = b.oomHit.Load() || b.group.OOMKills() > 0
+	}
+	b.close(l)
+	return u
+}
+
+// discard undoes a create that failed half-way.
+func (b *box) discard(l *launcher) {
+	if b.first != nil {
+		_ = b.first.process.Kill()
+		_, _ = b.first.process.Wait()
+	}
+	b.close(l)
+}
+
+func (b *box) close(l *launcher) {
+	for _, f := range []**os.File{&b.oom, &b.status, &b.mounts} {
+		if *f != nil {
+			(*f).Close()
+		}
+	}
+	b.mounts = nil
+	if b.first != nil {
+		b.first.conn.Close()
+	}
+	if b.group != nil {
+		b.group.Kill() // what might have been moved into it from outside
+		if err := b.group.Remove(); err != nil {
+			slog.Error("control group not removed", "sandbox", b.id, "error", err)
+		}
+		b.group = nil
+	}
+	if b.first != nil {
+		l.spawner.free(b.first.slot)
+	}
+}
+
+// attach mounts directories into the running sandbox.
+func (b *box) attach(t *treeOpener, mounts []wire.Mount) error {
+	var trees []*os.File
+	defer func() { closeAll(trees) }()
+	for _, m := range mounts {
+		f, err := t.tree(m.Source)
+		if err != nil {
+			return invalid{err}
+		}
+		trees = append(trees, f)
+	}
+	return b.inside(func() error {
+		for i, m := range mounts {
+			fd, err := unix.Openat2(unix.AT_FDCWD, m.Target, &unix.OpenHow{
+				Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+				Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
+			})
+			if err != nil {
+				return fmt.Errorf("mount point %s: %w", m.Target, err)
+			}
+			err = unix.MoveMount(int(trees[i].Fd()), "", fd, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+			unix.Close(fd)
+			if err != nil {
+				return fmt.Errorf("mount on %s: %w", m.Target, err)
+			}
+		}
+		return nil
+	})
+}
+
+// limit changes limits of the running sandbox.
+func (b *box) limit(n sandbox.Limits) error {
+	if n.OpenFiles != 0 {
+		return invalid{errors.New("the descriptor limit of a running sandbox cannot change")}
+	}
+	b.mu.Lock()
+	group := b.group
+	resize := n.TmpBytes != 0 && n.TmpBytes != b.tmpSize
+	b.mu.Unlock()
+	if group == nil && (n.MemoryBytes != 0 || n.CPUMilli != 0 || n.PIDs != 0) {
+		return errors.New("no control groups")
+	}
+	if group != nil {
+		if err := group.Limit(n); err != nil {
+			return err
+		}
+	}
+	if !resize {
+		return nil
+	}
+	return b.inside(func() error {
+		err := unix.Mount("", "/tmp", "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
+		if err != nil {
+			return fmt.Errorf("resize /tmp: %w", err)
+		}
+		b.tmpSize = n.TmpBytes
+		return nil
+	})
+}
+
+// inside runs f on a thread in the sandbox's mount namespace. The thread ends
+// with it: it must not run anything else.
+func (b *box) inside(f func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mounts == nil {
+		return errGone
+	}
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			err = unix.Setns(int(b.mounts.Fd()), unix.CLONE_NEWNS)
+		}
+		if err == nil {
+			err = f()
+		}
+		result <- err
+	}()
+	return <-result
+}
+
+// withGroup runs f on the control group.
+func (b *box) withGroup(f func(*cgroup.Group) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mounts == nil {
+		return errGone
+	}
+	if b.group == nil {
+		return errors.New("no control groups")
+	}
+	return f(b.group)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}

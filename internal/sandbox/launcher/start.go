@@ -1,0 +1,92 @@
+package launcher
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"davy/internal/sandbox/packet"
+)
+
+// Process is a running launcher.
+type Process struct {
+	// Socket is the server's end; it belongs to who started the launcher.
+	// When all copies of it are closed the launcher ends every sandbox and
+	// exits.
+	Socket *os.File
+
+	pid  int
+	done chan struct{}
+	err  error
+}
+
+// Start starts a launcher as a child of this process, with which it dies. As
+// root it keeps root's privileges, otherwise it gets those of a user
+// namespace of its own, as far as the machine allows.
+func Start(cfg Config) (*Process, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	rootless := os.Geteuid() != 0
+	set, err := settingsFile(settings{Config: cfg, Rootless: rootless})
+	if err != nil {
+		return nil, err
+	}
+	defer set.Close()
+	ours, theirs, err := packet.Pair("launcher")
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	if rootless {
+		attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	p := &Process{Socket: ours, done: make(chan struct{})}
+	started := make(chan error)
+	// The launcher dies with the thread that forks it, so that thread stays
+	// until the launcher has ended.
+	go func() {
+		runtime.LockOSThread()
+		proc, err := os.StartProcess("/proc/self/exe", []string{Name}, &os.ProcAttr{
+			Dir: "/", Env: []string{"GOMAXPROCS=2", "GOGC=50"},
+			Files: []*os.File{nil, nil, os.Stderr, theirs, set},
+			Sys:   attr,
+		})
+		if err != nil {
+			started <- err
+			return
+		}
+		p.pid = proc.Pid
+		started <- nil
+		state, err := proc.Wait()
+		if err == nil && !state.Success() {
+			err = fmt.Errorf("launcher: %s", state)
+		}
+		p.err = err
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("start the launcher: %w", err)
+	}
+	return p, nil
+}
+
+// PID is the launcher's process id.
+func (p *Process) PID() int { return p.pid }
+
+// Done is closed when the launcher has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait returns nil when the launcher has ended in order.
+func (p *Process) Wait() error {
+	<-p.done
+	return p.err
+}

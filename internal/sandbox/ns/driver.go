@@ -1,0 +1,189 @@
+// Package ns is the namespaces driver of package sandbox: the server's side,
+// which asks a launcher for everything and has no privilege itself.
+//
+// A sandbox has its own user, mount, process, IPC, UTS, network and cgroup
+// namespaces, user ids that nobody else has, a read-only root, no capability,
+// no way to gain one, a system call filter, and limits. Its network is its
+// own loopback and the sockets of Spec.Listen; there is no way out. Package
+// launcher says what is promised and what is not; Driver.Missing what this
+// machine or user cannot give.
+//
+// /tmp is a tmpfs whose pages the kernel charges to whoever touches them:
+// what a function keeps in /tmp counts against its memory limit.
+package ns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"davy/internal/sandbox"
+	"davy/internal/sandbox/packet"
+	"davy/internal/sandbox/wire"
+)
+
+var (
+	_ sandbox.Driver  = (*Driver)(nil)
+	_ sandbox.Sandbox = (*box)(nil)
+)
+
+// helloWait bounds how long a launcher may take to report.
+const helloWait = 30 * time.Second
+
+// Driver talks to one launcher at a time. When the launcher dies, its
+// sandboxes are done, and Create answers sandbox.ErrUnavailable until the
+// supervisor has started another.
+type Driver struct {
+	control *packet.Conn // nil: there is no second launcher
+
+	mu      sync.Mutex
+	session *session // nil: no launcher
+	missing []string
+	closed  bool
+
+	wg sync.WaitGroup
+}
+
+// Connect takes the descriptor on which a supervisor hands over the sockets
+// of launchers (launcher.ControlFD) and waits for the first.
+func Connect(fd int) (*Driver, error) {
+	control, err := packet.NewConn(os.NewFile(uintptr(fd), "control"))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the supervisor: %w", err)
+	}
+	d := &Driver{control: control}
+	first := make(chan error, 1)
+	d.wg.Go(func() { d.followLaunchers(first) })
+	if err := <-first; err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// New takes over the socket of one launcher.
+func New(socket *os.File) (*Driver, error) {
+	d := &Driver{}
+	if err := d.adopt(socket); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// followLaunchers adopts each launcher that the supervisor hands over.
+func (d *Driver) followLaunchers(first chan<- error) {
+	for {
+		_, files, err := d.control.Receive()
+		if errors.Is(err, wire.ErrMalformed) {
+			continue
+		}
+		if err == nil && len(files) != 1 {
+			packet.CloseFiles(files)
+			continue
+		}
+		if err == nil {
+			err = d.adopt(files[0])
+			if first == nil {
+				continue // the next launcher may do better
+			}
+		}
+		if first != nil {
+			first <- err
+			first = nil
+		}
+		if err != nil {
+			return // the supervisor is gone, or the driver closed
+		}
+	}
+}
+
+// adopt makes a launcher the current one once it has reported.
+func (d *Driver) adopt(socket *os.File) error {
+	conn, err := packet.NewConn(socket)
+	if err != nil {
+		return err
+	}
+	s := newSession(conn)
+	d.wg.Go(func() {
+		s.read()
+		d.mu.Lock()
+		if d.session == s {
+			d.session = nil
+		}
+		d.mu.Unlock()
+	})
+	alarm := time.NewTimer(helloWait)
+	defer alarm.Stop()
+	select {
+	case <-s.hello:
+	case <-s.gone:
+		return fmt.Errorf("%w: it ended before it was ready", sandbox.ErrUnavailable)
+	case <-alarm.C:
+		conn.Close()
+		return fmt.Errorf("%w: it does not report", sandbox.ErrUnavailable)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		conn.Close()
+		return sandbox.ErrClosed
+	}
+	d.missing = s.missing
+	select {
+	case <-s.gone:
+	default:
+		d.session = s
+	}
+	return nil
+}
+
+// current is the session to use.
+func (d *Driver) current() (*session, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, sandbox.ErrClosed
+	}
+	if d.session == nil {
+		return nil, sandbox.ErrUnavailable
+	}
+	return d.session, nil
+}
+
+// Create implements sandbox.Driver.
+func (d *Driver) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	s, err := d.current()
+	if err != nil {
+		return nil, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
+	}
+	b, err := s.create(ctx, spec)
+	if err != nil {
+		return nil, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
+	}
+	return b, nil
+}
+
+// Missing implements sandbox.Driver.
+func (d *Driver) Missing() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.missing
+}
+
+// Close kills every sandbox and ends the launcher.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	d.closed = true
+	s := d.session
+	d.mu.Unlock()
+	if d.control != nil {
+		d.control.Close()
+	}
+	if s != nil {
+		s.shutdown()
+	}
+	d.wg.Wait()
+	return nil
+}
