@@ -17,10 +17,10 @@ const (
 	// visibility is how long a claimed event stays hidden without a sign of
 	// life: what a crash delays the events that were running.
 	visibility = 15 * time.Second
-	// heartbeat is how often a running event is hidden anew. A store that
-	// stalls for longer than the difference may cause a second delivery, which
-	// this process recognises.
-	heartbeat = 5 * time.Second
+	// beats is how often within that time a running event is hidden anew. A
+	// store that stalls for longer may cause a second delivery, which this
+	// process recognises.
+	beats = 3
 	// pause is the wait before trying again what failed in the store.
 	pause = time.Second
 	// share is the most events claimed from one function's queue at once, so
@@ -37,6 +37,7 @@ type queue struct {
 	cfg   Config
 	limit *limiter
 	done  chan struct{} // receives when a worker became free that was missed
+	hide  time.Duration // visibility, but for tests that cannot wait for it
 
 	mu      sync.Mutex
 	free    int            // workers
@@ -55,7 +56,7 @@ type job struct {
 }
 
 func newQueue(cfg Config, limit *limiter) *queue {
-	return &queue{cfg: cfg, limit: limit, done: make(chan struct{}, 1), free: cfg.Workers, running: map[int64]*job{}}
+	return &queue{cfg: cfg, limit: limit, done: make(chan struct{}, 1), hide: visibility, free: cfg.Workers, running: map[int64]*job{}}
 }
 
 // run delivers until ctx ends and then drains.
@@ -207,7 +208,7 @@ func (q *queue) claim(ctx, alive context.Context, name string, n int) (claimed, 
 	if len(places) == 0 {
 		return 0, 0, nil
 	}
-	deliveries, err := q.cfg.State.Receive(ctx, name, len(places), visibility)
+	deliveries, err := q.cfg.State.Receive(ctx, name, len(places), q.hide)
 	for i, p := range places {
 		if i < len(deliveries) && q.start(alive, &job{delivery: deliveries[i], place: p, receipt: deliveries[i].Receipt}) {
 			started++
@@ -247,7 +248,7 @@ func (q *queue) finish(j *job) {
 
 // dropAll discards the events of a function that will never run.
 func (q *queue) dropAll(ctx context.Context, name string, n int, reason string) (int, error) {
-	deliveries, err := q.cfg.State.Receive(ctx, name, n, visibility)
+	deliveries, err := q.cfg.State.Receive(ctx, name, n, q.hide)
 	if err != nil || len(deliveries) == 0 {
 		return 0, err
 	}
@@ -310,12 +311,12 @@ func (q *queue) work(ctx context.Context, j *job) {
 		})
 		ended <- result{out, err}
 	}()
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(q.hide / beats)
 	defer beat.Stop()
 	for {
 		select {
 		case <-beat.C:
-			q.settle(ctx, j, state.Settle{VisibleAt: time.Now().Add(visibility)})
+			q.settle(ctx, j, state.Settle{VisibleAt: time.Now().Add(q.hide)})
 		case res := <-ended:
 			switch {
 			case res.err != nil:
