@@ -51,7 +51,8 @@ type process struct {
 	output  *os.File // of stdout and stderr
 	wg      sync.WaitGroup
 	closers []io.Closer
-	seeded  bool // the sandbox was made for its function
+	addrs   []net.Addr // of its sockets, in the order of listenSockets
+	seeded  bool       // the sandbox was made for its function
 
 	outputMu  sync.Mutex
 	onOutput  func([]byte) // nil until a function is assigned
@@ -126,6 +127,7 @@ func (es *Environments) attend(p *process) error {
 			return fmt.Errorf("listen inside the sandbox: %w", err)
 		}
 		p.closers = append(p.closers, l)
+		p.addrs = append(p.addrs, l.Addr())
 		if es.cfg.Door != nil {
 			p.wg.Go(func() {
 				if err := es.cfg.Door.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -144,6 +146,7 @@ func (es *Environments) attend(p *process) error {
 		return fmt.Errorf("listen inside the sandbox: %w", err)
 	}
 	p.closers = append(p.closers, packets, names)
+	p.addrs = append(p.addrs, packets.LocalAddr(), names.Addr())
 	for _, server := range []*dns.Server{
 		{PacketConn: packets, Handler: es.resolver},
 		{Listener: names, Handler: es.resolver},
