@@ -262,7 +262,8 @@ func policyOf(action, resource string) policyKind {
 			return resourcePolicy
 		}
 	case "sts":
-		if a, err := arn.Parse(resource); err == nil && a.Service == "iam" && strings.HasPrefix(a.Resource, "role/") {
+		// Whatever the resource is: what has no trust policy is not assumed.
+		if name == "AssumeRole" || name == "TagSession" || name == "SetSourceIdentity" {
 			return trustPolicy
 		}
 	}

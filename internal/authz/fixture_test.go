@@ -114,3 +114,10 @@ func identity(t testing.TB, statements string) policy.Grants {
 	doc := parse(t, policy.Identity, `{"Version":"2012-10-17","Statement":[`+statements+`]}`)
 	return policy.Grants{Identity: []policy.Attached{{Name: "inline", Document: doc}}}
 }
+
+// brokenTags is a world whose resources can't be read.
+type brokenTags struct{ world }
+
+func (*brokenTags) ResourcePolicy(context.Context, string) (*policy.Document, string, map[string]string, error) {
+	return nil, "", nil, errBroken
+}

@@ -122,9 +122,9 @@ var special = map[string]func(*request) []need{
 	"iam:CreateVirtualMFADevice":      tagged("iam:TagMFADevice"),
 	"iam:UploadServerCertificate":     tagged("iam:TagServerCertificate"),
 
-	"iam:UpdateUser":                  rename("user", "NewUserName"),
-	"iam:UpdateGroup":                 rename("group", "NewGroupName"),
-	"iam:UpdateServerCertificate":     rename("server-certificate", "NewServerCertificateName"),
+	"iam:UpdateUser":              rename("user", "NewUserName"),
+	"iam:UpdateGroup":             rename("group", "NewGroupName"),
+	"iam:UpdateServerCertificate": rename("server-certificate", "NewServerCertificateName"),
 
 	"sts:AssumeRole": (*request).assumeRole,
 
