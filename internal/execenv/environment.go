@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -319,6 +320,12 @@ func (e *environment) functionMounts(ctx context.Context) ([]sandbox.Mount, erro
 		before := e.release
 		e.release = func() { release(); before() }
 		mounts = append(mounts, sandbox.Mount{Source: dir, Target: w.target})
+		// Where the search for modules comes after the function's own, and
+		// before the SDKs.
+		modules := filepath.Join(dir, "nodejs", "node_modules")
+		if info, err := os.Lstat(modules); w.target == runtimes.LayerDir && err == nil && info.IsDir() {
+			mounts = append(mounts, sandbox.Mount{Source: modules, Target: "/var/node_modules"})
+		}
 	}
 	return mounts, nil
 }
