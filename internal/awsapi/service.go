@@ -95,16 +95,19 @@ func (o *Operation) Call(ctx context.Context, impl, in any) (any, error) {
 
 // Shape holds the constraints and the wire form of a scalar, list or map.
 type Shape struct {
-	Min, Max  *float64 // of the value, of its length in characters or bytes, or of its count
-	Pattern   string   // as the model writes it
-	Accept    string   // RE2 form of Pattern where it differs
-	Reject    string   // RE2 form of what Pattern excludes
-	Enum      []string
-	Open      bool   // Enum is informative: the service judges other values itself
-	EnumCode  string // error code for a value that is not in Enum, if not the usual one
-	EnumNote  string // what that error's message ends in
-	Sensitive bool
-	Timestamp string // iso8601, rfc822, unixTimestamp; empty: the protocol's default
+	Min, Max *float64 // of the value, of its length in characters or bytes, or of its count
+	Pattern  string   // as the model writes it
+	Accept   string   // RE2 form of Pattern where it differs
+	Reject   string   // RE2 form of what Pattern excludes
+	// PatternText is what the service says of a text that does not match,
+	// instead of showing the pattern; %s is the member's name.
+	PatternText string
+	Enum        []string
+	Open        bool   // Enum is informative: the service judges other values itself
+	EnumCode    string // error code for a value that is not in Enum, if not the usual one
+	EnumNote    string // what that error's message ends in
+	Sensitive   bool
+	Timestamp   string // iso8601, rfc822, unixTimestamp; empty: the protocol's default
 
 	Member, MemberName string // list: Shapes entry and element name
 	Key, KeyName       string // map

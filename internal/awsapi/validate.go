@@ -37,6 +37,9 @@ func (s *Service) validate(v reflect.Value) error {
 		}
 		texts = append(texts, x.String())
 	}
+	if x := c.found[0]; c.count == 1 && x.rule == rulePattern && x.shape.PatternText != "" {
+		return &ErrorResponse{Status: http.StatusBadRequest, Code: code, Message: x.String()}
+	}
 	noun := "errors"
 	if c.count == 1 {
 		noun = "error"
@@ -70,6 +73,9 @@ type violation struct {
 }
 
 func (x violation) String() string {
+	if x.rule == rulePattern && x.shape.PatternText != "" {
+		return fmt.Sprintf(x.shape.PatternText, x.path)
+	}
 	value := "Value "
 	switch {
 	case x.rule == ruleNull:

@@ -131,8 +131,8 @@ func (s *Service) jsonError(e Error, v reflect.Value) []byte {
 		}
 		if message := messageOf(e); message != "" {
 			name := "message"
-			if e.ErrorCode() == "AccessDeniedException" && s.Protocol == RESTJSON {
-				name = "Message" // IAM's answer in front of Lambda
+			if code := e.ErrorCode(); code == "AccessDeniedException" || code == "SerializationException" {
+				name = "Message" // these come from AWS's front, not from the service
 			}
 			member(name, message)
 		}

@@ -115,6 +115,9 @@ type overlay struct {
 	MaxBody  map[string]int64   `json:"maxBody"` // by operation; "" is the service's
 	Open     []string           `json:"open"`    // enumerations whose values the service judges
 	Enums    map[string]enum    `json:"enums"`
+	// PatternTexts says, by pattern, what a service answers instead of showing
+	// the pattern; %s is the member.
+	PatternTexts map[string]string `json:"patternTexts"`
 }
 
 // enum is an error of its own for values that an enumeration does not have.

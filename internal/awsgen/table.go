@@ -148,6 +148,7 @@ func (e *emitter) shape(b *strings.Builder, name string) error {
 	num("Max", s.Max)
 	if s.Pattern != "" {
 		str("Pattern", s.Pattern)
+		str("PatternText", e.m.overlay.PatternTexts[s.Pattern])
 		if p, ok := e.m.overlay.Patterns[name]; ok {
 			for _, re := range []string{p.Accept, p.Reject} {
 				if err := compiles(re); err != nil {
