@@ -286,13 +286,6 @@ func (g *Group) OOMKills() int64 {
 	return n
 }
 
-// UnderOOM reports whether the memory limit is hit at this moment; version 1
-// only.
-func (g *Group) UnderOOM() bool {
-	n, err := readKey(filepath.Join(g.dir["memory"], "memory.oom_control"), "under_oom")
-	return err == nil && n > 0
-}
-
 // WatchOOM gives a file that becomes readable when the memory limit is hit
 // and nothing can be reclaimed, and when the group is removed. It is nil on
 // version 2, where the kernel then kills the whole group by itself.

@@ -34,6 +34,7 @@ type box struct {
 
 	mu      sync.Mutex // orders what changes the sandbox
 	oomHit  atomic.Bool
+	ended   atomic.Bool
 	tmpSize int64
 }
 
@@ -73,6 +74,7 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 	if b.first, err = l.spawner.take(l.ctx); err != nil {
 		return nil, nil, err
 	}
+	b.mounts = b.first.mounts
 	if b.group != nil {
 		if err = b.group.Add(b.first.process.Pid); err != nil {
 			return nil, nil, err
@@ -119,9 +121,6 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 	if err == nil && started.Code != wire.CodeOK {
 		err = invalid{errors.New(started.Text)}
 	}
-	if err == nil {
-		b.mounts, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", b.first.process.Pid))
-	}
 	if err != nil {
 		closeAll(listeners)
 		return nil, nil, err
@@ -160,6 +159,7 @@ func (b *box) wait() sandbox.Exit {
 	}
 	var word [4]byte
 	_, err := io.ReadFull(b.status, word[:])
+	b.ended.Store(true)
 	// Everything in the process namespace is dead when its first process has
 	// been waited for.
 	_, _ = b.first.process.Wait()
@@ -182,18 +182,18 @@ func (b *box) watchOOM() {
 	if _, err := b.oom.Read(n[:]); err != nil {
 		return // closed: the sandbox has ended
 	}
-	// Removal of the group wakes this up as well; killing is harmless then.
-	if b.group.UnderOOM() || b.group.OOMKills() > 0 {
-		b.oomHit.Store(true)
-		b.kill()
+	if b.ended.Load() {
+		return // removal of the group wakes this up as well
 	}
+	b.oomHit.Store(true)
+	b.kill()
 }
 
 // kill ends every process. Safe at any time.
 func (b *box) kill() {
 	_ = b.first.process.Kill()
-	if b.group != nil {
-		b.group.Kill()
+	if g := b.group; g != nil {
+		g.Kill() // also when frozen
 	}
 }
 
@@ -234,7 +234,6 @@ func (b *box) close(l *launcher) {
 		if err := b.group.Remove(); err != nil {
 			slog.Error("control group not removed", "sandbox", b.id, "error", err)
 		}
-		b.group = nil
 	}
 	if b.first != nil {
 		l.spawner.free(b.first.slot)

@@ -21,7 +21,8 @@ import (
 type blank struct {
 	process *os.Process
 	conn    *packet.Conn
-	slot    int // of the user ids
+	mounts  *os.File // its mount namespace
+	slot    int      // of the user ids
 }
 
 // discard ends a blank that was not used.
@@ -29,6 +30,7 @@ func (b *blank) discard() {
 	_ = b.process.Kill()
 	_, _ = b.process.Wait()
 	b.conn.Close()
+	b.mounts.Close()
 }
 
 // spawner starts the first processes of sandboxes and keeps some ready. All
@@ -169,14 +171,20 @@ func (s *spawner) fork(ctx context.Context) (*blank, error) {
 		s.free(slot)
 		return nil, fmt.Errorf("start the first process: %w", err)
 	}
-	conn, err := packet.NewConn(ours)
+	mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.Pid))
+	var conn *packet.Conn
+	if err != nil {
+		ours.Close()
+	} else if conn, err = packet.NewConn(ours); err != nil {
+		mounts.Close()
+	}
 	if err != nil {
 		_ = p.Kill()
 		_, _ = p.Wait()
 		s.free(slot)
 		return nil, err
 	}
-	return &blank{process: p, conn: conn, slot: slot}, nil
+	return &blank{process: p, conn: conn, mounts: mounts, slot: slot}, nil
 }
 
 func (s *spawner) attributes(slot int) *syscall.SysProcAttr {
