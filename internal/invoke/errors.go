@@ -3,6 +3,7 @@ package invoke
 import (
 	"errors"
 	"fmt"
+	"net/http"
 
 	"davy/api/lambdaapi"
 	"davy/internal/awsapi"
@@ -19,8 +20,14 @@ func invalidContent(format string, args ...any) error {
 	return &lambdaapi.InvalidRequestContentException{Type: new(user), Message: new(fmt.Sprintf(format, args...))}
 }
 
+// tooLarge has the code that AWS sends; its model calls the same error
+// RequestTooLargeException.
+func tooLarge(format string, args ...any) error {
+	return awsapi.Errorf(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", format, args...)
+}
+
 func tooLargeEvent(size, limit int) error {
-	return &lambdaapi.RequestTooLargeException{Type: new(user), Message: new(fmt.Sprintf("%d byte payload is too large for the Event invocation type (limit %d bytes)", size, limit))}
+	return tooLarge("%d byte payload is too large for the Event invocation type (limit %d bytes)", size, limit)
 }
 
 func serviceError() error {

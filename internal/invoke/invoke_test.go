@@ -169,8 +169,8 @@ func TestInvoke_Refusals(t *testing.T) {
 		code, message string
 	}{
 		{"unknown function", lambdaapi.InvocationRequest{FunctionName: new("none")}, "ResourceNotFoundException", "Function not found: " + arnOf("none")},
-		{"7 MB", lambdaapi.InvocationRequest{Payload: big}, "RequestTooLargeException", "Request must be smaller than 6291456 bytes for the InvokeFunction operation"},
-		{"large event", lambdaapi.InvocationRequest{Payload: big[:1048577], InvocationType: event}, "RequestTooLargeException", "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)"},
+		{"7 MB", lambdaapi.InvocationRequest{Payload: big}, "RequestEntityTooLargeException", "Request must be smaller than 6291456 bytes for the InvokeFunction operation"},
+		{"large event", lambdaapi.InvocationRequest{Payload: big[:1048577], InvocationType: event}, "RequestEntityTooLargeException", "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)"},
 		{"no JSON", lambdaapi.InvocationRequest{Payload: []byte("hello")}, content, parse + "Unexpected character ('h' (code 104)): expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')\n at [Source: (byte[])\"hello\"; line: 1, column: 1]"},
 		{"second line", lambdaapi.InvocationRequest{Payload: []byte("{\n x}")}, content, parse + "Unexpected character ('x' (code 120)): expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')\n at [Source: (byte[])\"{\n x}\"; line: 2, column: 2]"},
 		{"cut off", lambdaapi.InvocationRequest{Payload: []byte(`{"a":`), InvocationType: event}, content, parse + "Unexpected end-of-input\n at [Source: (byte[])\"{\"a\":\"; line: 1, column: 6]"},
@@ -272,7 +272,7 @@ func TestInvokeAsync(t *testing.T) {
 		t.Fatalf("response = %+v, %v", out, err)
 	}
 	_, err = d.InvokeAsync(request(t.Context()), &lambdaapi.InvokeAsyncRequest{FunctionName: new("fn"), InvokeArgs: io.NopCloser(strings.NewReader(strings.Repeat(" ", 262145)))})
-	wantError(t, err, "RequestTooLargeException", "262145 byte payload is too large for the Event invocation type (limit 262144 bytes)")
+	wantError(t, err, "RequestEntityTooLargeException", "262145 byte payload is too large for the Event invocation type (limit 262144 bytes)")
 	if n, _, err := store.Depth(t.Context(), "lambda/async/"+fnARN); n != 1 || err != nil {
 		t.Errorf("%d events queued, %v; want 1", n, err)
 	}

@@ -24,7 +24,7 @@ func checkPayload(p []byte, kind lambdaapi.InvocationType) ([]byte, error) {
 	case kind == lambdaapi.InvocationTypeEvent && len(p) > maxEventPayload:
 		return nil, tooLargeEvent(len(p), maxEventPayload)
 	case len(p) > maxSyncPayload:
-		return nil, &lambdaapi.RequestTooLargeException{Type: new(user), Message: new(fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", maxSyncPayload))}
+		return nil, tooLarge("Request must be smaller than %d bytes for the InvokeFunction operation", maxSyncPayload)
 	case len(p) == 0:
 		return []byte("{}"), nil
 	case utf8.Valid(p) && json.Valid(p):

@@ -54,8 +54,6 @@ func (s *Service) receive(ctx context.Context, src source) (*upload, error) {
 
 func (s *Service) receiveZip(zip []byte) (*upload, error) {
 	switch {
-	case len(zip) > maxCreateRequest/4*3:
-		return nil, awsapi.Errorf(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Request must be smaller than %d bytes for the CreateFunction operation", maxCreateRequest)
 	case len(zip) > maxZipUpload:
 		return nil, awsapi.Errorf(http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "Zipped size must be smaller than %d bytes", maxZipUpload)
 	case len(zip) == 0:

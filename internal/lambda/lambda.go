@@ -69,14 +69,13 @@ type Config struct {
 // Limits that AWS documents.
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const (
-	maxZipUpload     = 52428800    // bytes of a directly uploaded package
-	maxUnzipped      = 262144000   // bytes of an unpacked package
-	maxCreateRequest = 70167211    // bytes of a CreateFunction request
-	maxCodeStorage   = 80530636800 // bytes of all packages of an account in a region
-	minUnreserved    = 100         // concurrency that reservations must leave
-	maxPolicy        = 20480       // bytes of a function policy
-	maxTags          = 50
-	maxPage          = 50 // items of a listing's page
+	maxZipUpload   = 52428800    // bytes of a directly uploaded package
+	maxUnzipped    = 262144000   // bytes of an unpacked package
+	maxCodeStorage = 80530636800 // bytes of all packages of an account in a region
+	minUnreserved  = 100         // concurrency that reservations must leave
+	maxPolicy      = 20480       // bytes of a function policy
+	maxTags        = 50
+	maxPage        = 50 // items of a listing's page
 )
 
 // Service implements the control-plane operations of lambdaapi.API. The

@@ -13,20 +13,41 @@ func TestAddPermission_Statements(t *testing.T) {
 		in   lambdaapi.AddPermissionRequest
 		want string
 	}{
-		{"bucket", lambdaapi.AddPermissionRequest{Principal: new("s3.amazonaws.com"), SourceArn: new("arn:aws:s3:::source"), SourceAccount: new(account)},
-			`{"Sid":"sid","Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `","Condition":{"StringEquals":{"AWS:SourceAccount":"000000000000"},"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::source"}}}`},
-		{"account", lambdaapi.AddPermissionRequest{Principal: new("123456789012")},
-			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `"}`},
-		{"role", lambdaapi.AddPermissionRequest{Principal: new("arn:aws:iam::123456789012:role/r")},
-			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/r"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `"}`},
-		{"organization", lambdaapi.AddPermissionRequest{Principal: new("*"), PrincipalOrgID: new("o-1234567890")},
-			`{"Sid":"sid","Effect":"Allow","Principal":"*","Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `","Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1234567890"}}}`},
-		{"url", lambdaapi.AddPermissionRequest{Principal: new("*"), Action: new("lambda:InvokeFunctionUrl"), FunctionUrlAuthType: new(lambdaapi.FunctionUrlAuthTypeNone)},
-			`{"Sid":"sid","Effect":"Allow","Principal":"*","Action":"lambda:InvokeFunctionUrl","Resource":"` + arnOf("fn") + `","Condition":{"StringEquals":{"lambda:FunctionUrlAuthType":"NONE"}}}`},
-		{"version", lambdaapi.AddPermissionRequest{Principal: new("123456789012"), Qualifier: new("1")},
-			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `:1"}`},
-		{"alias", lambdaapi.AddPermissionRequest{Principal: new("123456789012"), Qualifier: new("live")},
-			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `:live"}`},
+		{
+			"bucket",
+			lambdaapi.AddPermissionRequest{Principal: new("s3.amazonaws.com"), SourceArn: new("arn:aws:s3:::source"), SourceAccount: new(account)},
+			`{"Sid":"sid","Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `","Condition":{"StringEquals":{"AWS:SourceAccount":"000000000000"},"ArnLike":{"AWS:SourceArn":"arn:aws:s3:::source"}}}`,
+		},
+		{
+			"account",
+			lambdaapi.AddPermissionRequest{Principal: new("123456789012")},
+			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `"}`,
+		},
+		{
+			"role",
+			lambdaapi.AddPermissionRequest{Principal: new("arn:aws:iam::123456789012:role/r")},
+			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/r"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `"}`,
+		},
+		{
+			"organization",
+			lambdaapi.AddPermissionRequest{Principal: new("*"), PrincipalOrgID: new("o-1234567890")},
+			`{"Sid":"sid","Effect":"Allow","Principal":"*","Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `","Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1234567890"}}}`,
+		},
+		{
+			"url",
+			lambdaapi.AddPermissionRequest{Principal: new("*"), Action: new("lambda:InvokeFunctionUrl"), FunctionUrlAuthType: new(lambdaapi.FunctionUrlAuthTypeNone)},
+			`{"Sid":"sid","Effect":"Allow","Principal":"*","Action":"lambda:InvokeFunctionUrl","Resource":"` + arnOf("fn") + `","Condition":{"StringEquals":{"lambda:FunctionUrlAuthType":"NONE"}}}`,
+		},
+		{
+			"version",
+			lambdaapi.AddPermissionRequest{Principal: new("123456789012"), Qualifier: new("1")},
+			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `:1"}`,
+		},
+		{
+			"alias",
+			lambdaapi.AddPermissionRequest{Principal: new("123456789012"), Qualifier: new("live")},
+			`{"Sid":"sid","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"lambda:InvokeFunction","Resource":"` + arnOf("fn") + `:live"}`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := setup(t)
