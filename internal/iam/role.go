@@ -1,0 +1,254 @@
+package iam
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"davy/api/iamapi"
+	"davy/internal/arn"
+	"davy/internal/awsapi"
+	"davy/internal/policy"
+)
+
+const (
+	trustPolicySize   = 2048
+	defaultMaxSession = 3600 // seconds
+)
+
+func (r *record) role(s *snapshot, whole bool) *iamapi.Role {
+	out := &iamapi.Role{
+		Arn: new(r.arn(s.account.Account)), CreateDate: new(r.Created), Path: new(r.Path), RoleId: new(r.ID), RoleName: new(r.Name),
+		AssumeRolePolicyDocument: encoded(s.trustText(r)), MaxSessionDuration: new(r.MaxSession),
+	}
+	if r.Description != "" {
+		out.Description = new(r.Description)
+	}
+	if whole { // lists leave these out
+		out.Tags, out.PermissionsBoundary, out.RoleLastUsed = wireTags(r.Tags), boundary(r.Boundary), &iamapi.RoleLastUsed{}
+	}
+	return out
+}
+
+// CreateRole makes a role that those may assume whom its trust policy names.
+func (s *Service) CreateRole(ctx context.Context, in *iamapi.CreateRoleRequest) (*iamapi.CreateRoleResponse, error) {
+	r := &record{
+		Kind: roleKind, Name: awsapi.Val(in.RoleName), Path: pathOf(in.Path), ID: newID("AROA"), Created: s.now(),
+		Description: awsapi.Val(in.Description), MaxSession: defaultMaxSession, Boundary: awsapi.Val(in.PermissionsBoundary),
+	}
+	if in.MaxSessionDuration != nil {
+		r.MaxSession = *in.MaxSessionDuration
+	}
+	var err error
+	if r.Tags, err = tagged(nil, in.Tags); err != nil {
+		return nil, err
+	}
+	if err = s.snap.Load().setTrust(r, awsapi.Val(in.AssumeRolePolicyDocument)); err != nil {
+		return nil, err
+	}
+	if err = s.create(ctx, r); err != nil {
+		return nil, err
+	}
+	return &iamapi.CreateRoleResponse{Role: r.role(s.snap.Load(), true)}, nil
+}
+
+// setTrust validates a trust policy and binds the users and roles that it
+// names to who they are now.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+func (s *snapshot) setTrust(r *record, document string) error {
+	if size(document) > trustPolicySize {
+		return limitExceeded("Cannot exceed quota for ACLSizePerRole: %d", trustPolicySize)
+	}
+	if _, err := policy.Parse(document, policy.Trust); err != nil {
+		return malformed(err)
+	}
+	bound := map[string]string{}
+	var tree any
+	if err := json.Unmarshal([]byte(document), &tree); err != nil {
+		return malformed(&policy.MalformedError{Reason: err.Error()})
+	}
+	var unknown string
+	eachPrincipal(tree, func(p string) string {
+		if id, known := s.bind(p); !known {
+			unknown = p
+		} else if id != "" {
+			bound[p] = id
+		}
+		return p
+	})
+	if unknown != "" {
+		return malformed(&policy.MalformedError{Reason: `Invalid principal in policy: "AWS":"` + unknown + `"`})
+	}
+	r.Trust, r.Bound = document, bound
+	return nil
+}
+
+// bind returns the id of the user or role that an ARN names. Principals of
+// other accounts, accounts and sessions are known and have none.
+func (s *snapshot) bind(principal string) (id string, known bool) {
+	a, err := arn.Parse(principal)
+	if err != nil || a.Service != "iam" || a.Account != s.account.Account || a.Resource == "root" {
+		return "", true
+	}
+	k, rest, _ := strings.Cut(a.Resource, "/")
+	r := s.find(kind(k), rest[strings.LastIndexByte(rest, '/')+1:])
+	if r == nil || r.Kind == groupKind || r.arn(s.account.Account) != principal {
+		return "", false
+	}
+	return r.ID, true
+}
+
+// eachPrincipal calls f for each AWS principal of a policy and puts what it
+// returns in its place.
+func eachPrincipal(document any, f func(string) string) {
+	top, _ := document.(map[string]any)
+	statements, ok := top["Statement"].([]any)
+	if !ok {
+		statements = []any{top["Statement"]}
+	}
+	for _, st := range statements {
+		members, _ := st.(map[string]any)
+		for _, element := range []string{"Principal", "NotPrincipal"} {
+			principals, _ := members[element].(map[string]any)
+			switch v := principals["AWS"].(type) {
+			case string:
+				principals["AWS"] = f(v)
+			case []any:
+				for i := range v {
+					if p, ok := v[i].(string); ok {
+						v[i] = f(p)
+					}
+				}
+			}
+		}
+	}
+}
+
+// substitute returns a trust policy with the bound ARNs replaced by ids, for
+// the evaluator.
+func substitute(document string, bound map[string]string) string {
+	if len(bound) == 0 {
+		return document
+	}
+	var tree any
+	if json.Unmarshal([]byte(document), &tree) != nil {
+		return document // Parse has the error
+	}
+	eachPrincipal(tree, func(p string) string {
+		if id := bound[p]; id != "" {
+			return id
+		}
+		return p
+	})
+	text, err := json.Marshal(tree)
+	if err != nil {
+		return document
+	}
+	return string(text)
+}
+
+// trustText is a role's trust policy as it is shown: a bound principal that is
+// gone, or whose name another one has now, appears by its id.
+func (s *snapshot) trustText(r *record) string {
+	text := r.Trust
+	for name, id := range r.Bound {
+		if now, known := s.bind(name); !known || now != id {
+			text = strings.ReplaceAll(text, `"`+name+`"`, `"`+id+`"`)
+		}
+	}
+	return text
+}
+
+// GetRole returns a role.
+func (s *Service) GetRole(_ context.Context, in *iamapi.GetRoleRequest) (*iamapi.GetRoleResponse, error) {
+	now := s.snap.Load()
+	r := now.find(roleKind, awsapi.Val(in.RoleName))
+	if r == nil {
+		return nil, notFound(roleKind, awsapi.Val(in.RoleName))
+	}
+	return &iamapi.GetRoleResponse{Role: r.role(now, true)}, nil
+}
+
+// ListRoles lists the roles below a path.
+func (s *Service) ListRoles(_ context.Context, in *iamapi.ListRolesRequest) (*iamapi.ListRolesResponse, error) {
+	now := s.snap.Load()
+	out := &iamapi.ListRolesResponse{Roles: []iamapi.Role{}}
+	list, truncated, marker, err := page(under(now.sorted(roleKind), in.PathPrefix), recordName, in.Marker, in.MaxItems)
+	for _, r := range list {
+		out.Roles = append(out.Roles, *r.role(now, false))
+	}
+	out.IsTruncated, out.Marker = truncated, marker
+	return out, err
+}
+
+// UpdateRole changes a role's description and session duration; what is absent
+// stays.
+func (s *Service) UpdateRole(ctx context.Context, in *iamapi.UpdateRoleRequest) (*iamapi.UpdateRoleResponse, error) {
+	return &iamapi.UpdateRoleResponse{}, s.update(ctx, roleKind, in.RoleName, func(_ *snapshot, r *record) error {
+		if in.Description != nil {
+			r.Description = *in.Description
+		}
+		if in.MaxSessionDuration != nil {
+			r.MaxSession = *in.MaxSessionDuration
+		}
+		return nil
+	})
+}
+
+// UpdateRoleDescription changes a role's description.
+func (s *Service) UpdateRoleDescription(ctx context.Context, in *iamapi.UpdateRoleDescriptionRequest) (*iamapi.UpdateRoleDescriptionResponse, error) {
+	err := s.update(ctx, roleKind, in.RoleName, func(_ *snapshot, r *record) error {
+		r.Description = awsapi.Val(in.Description)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := s.snap.Load()
+	return &iamapi.UpdateRoleDescriptionResponse{Role: now.find(roleKind, awsapi.Val(in.RoleName)).role(now, true)}, nil
+}
+
+// UpdateAssumeRolePolicy replaces a role's trust policy.
+func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, in *iamapi.UpdateAssumeRolePolicyRequest) (*iamapi.UpdateAssumeRolePolicyOutput, error) {
+	return &iamapi.UpdateAssumeRolePolicyOutput{}, s.update(ctx, roleKind, in.RoleName, func(now *snapshot, r *record) error {
+		return now.setTrust(r, awsapi.Val(in.PolicyDocument))
+	})
+}
+
+// DeleteRole deletes a role without policies. Its sessions end at once.
+func (s *Service) DeleteRole(ctx context.Context, in *iamapi.DeleteRoleRequest) (*iamapi.DeleteRoleOutput, error) {
+	return &iamapi.DeleteRoleOutput{}, s.remove(ctx, roleKind, in.RoleName, func(*snapshot, *record) error { return nil })
+}
+
+// ErrNoRole is returned for an ARN that names no role.
+var ErrNoRole = errors.New("iam: no such role")
+
+// role finds a role by its ARN.
+func (s *snapshot) role(roleARN string) *record {
+	a, err := arn.Parse(roleARN)
+	if err != nil || a.Service != "iam" || a.Account != s.account.Account {
+		return nil
+	}
+	rest, ok := strings.CutPrefix(a.Resource, "role/")
+	if !ok {
+		return nil
+	}
+	r := s.find(roleKind, rest[strings.LastIndexByte(rest, '/')+1:])
+	if r == nil || r.arn(s.account.Account) != roleARN {
+		return nil
+	}
+	return r
+}
+
+// TrustPolicy returns the compiled trust policy of a role, its tags and the
+// account that it belongs to. The error is ErrNoRole for a role that does not
+// exist.
+func (s *Service) TrustPolicy(_ context.Context, roleARN string) (doc *policy.Document, owner string, tags map[string]string, err error) {
+	now := s.snap.Load()
+	r := now.role(roleARN)
+	if r == nil {
+		return nil, "", nil, ErrNoRole
+	}
+	return r.trust, now.account.Account, r.tagMap(), nil
+}
