@@ -87,7 +87,7 @@ func New(cfg Config) (*Authorizer, error) {
 
 // request is one call being authorised.
 type request struct {
-	context.Context
+	ctx       context.Context // of the call: facts are looked up while a policy is evaluated
 	a         *Authorizer
 	call      *awsapi.Call
 	service   string
@@ -172,7 +172,7 @@ func (a *Authorizer) checkMore(ctx context.Context, n need) error {
 }
 
 func (a *Authorizer) request(ctx context.Context, call *awsapi.Call, service, operation string, in any) (*request, error) {
-	q := &request{Context: ctx, a: a, call: call, service: service, operation: operation, in: inputOf(in)}
+	q := &request{ctx: ctx, a: a, call: call, service: service, operation: operation, in: inputOf(in)}
 	if call.Principal.ARN != "" {
 		g, err := a.cfg.Identities.Grants(ctx, call.Principal)
 		if err != nil {
@@ -209,20 +209,30 @@ func (q *request) check(n *need) error {
 }
 
 func (q *request) decide(n *need) (policy.Decision, error) {
-	f := &facts{request: q, need: n}
 	r := policy.Request{
 		Principal: q.principal,
 		Action:    n.action,
 		Resource:  n.resource,
-		Context:   f,
 		Grants:    &q.grants,
-		Owner:     accountOf(n.resource),
 	}
-	kind := policyOf(n.action, n.resource)
-	if kind != noPolicy {
-		doc, owner, tags, err := q.a.cfg.Resources.ResourcePolicy(q, n.resource)
+	f, err := q.facts(n, &r)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	r.Context = f
+	d := policy.Decide(&r)
+	return d, q.failed
+}
+
+// facts reads the resource's policy and owner into r, and returns the context
+// of the decision.
+func (q *request) facts(n *need, r *policy.Request) (*facts, error) {
+	f := &facts{request: q, need: n}
+	r.Owner = accountOf(n.resource)
+	if kind := policyOf(n.action, n.resource); kind != noPolicy {
+		doc, owner, tags, err := q.a.cfg.Resources.ResourcePolicy(q.ctx, n.resource)
 		if err != nil {
-			return policy.Decision{}, fmt.Errorf("policy of %s: %w", n.resource, err)
+			return nil, fmt.Errorf("policy of %s: %w", n.resource, err)
 		}
 		if owner != "" {
 			r.Owner = owner
@@ -234,8 +244,7 @@ func (q *request) decide(n *need) (policy.Decision, error) {
 		f.tags, f.tagsKnown = tags, true
 	}
 	f.owner = r.Owner
-	d := policy.Decide(&r)
-	return d, q.failed
+	return f, nil
 }
 
 // policyKind says what kind of policy a resource has.

@@ -186,7 +186,7 @@ func (f *facts) resourceTags() map[string]string {
 		return f.tags
 	}
 	f.tagsKnown = true
-	_, _, tags, err := f.a.cfg.Resources.ResourcePolicy(f, f.need.resource)
+	_, _, tags, err := f.a.cfg.Resources.ResourcePolicy(f.ctx, f.need.resource)
 	if err != nil {
 		f.failed = err
 	}

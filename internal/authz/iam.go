@@ -238,7 +238,7 @@ func (q *request) entity(kind, name string) (arn, boundary string) {
 	default:
 		return "", ""
 	}
-	arn, boundary, err := q.a.cfg.Entities.Entity(q, q.call.Account, kind, name)
+	arn, boundary, err := q.a.cfg.Entities.Entity(q.ctx, q.call.Account, kind, name)
 	if err != nil {
 		q.failed = fmt.Errorf("find %s %s: %w", kind, name, err)
 	}

@@ -29,7 +29,7 @@ func (a *Authorizer) RoleAllowed(ctx context.Context, roleARN, action, resource 
 	}
 	account := accountOf(roleARN)
 	q := &request{
-		Context: ctx, a: a, grants: grants,
+		ctx: ctx, a: a, grants: grants,
 		call: &awsapi.Call{Account: account, Time: a.cfg.Clock()},
 		principal: policy.Principal{
 			ARN:     "arn:aws:sts::" + account + ":assumed-role/" + roleARN[strings.LastIndexByte(roleARN, '/')+1:] + "/davy",
@@ -75,7 +75,7 @@ func (a *Authorizer) Trusts(ctx context.Context, roleARN, service string) error 
 
 func (a *Authorizer) asService(ctx context.Context, service string) *request {
 	return &request{
-		Context: ctx, a: a,
+		ctx: ctx, a: a,
 		call:      &awsapi.Call{Time: a.cfg.Clock()},
 		principal: policy.Principal{Service: service},
 	}
@@ -90,7 +90,7 @@ func (q *request) decideAndLog(n *need) (policy.Decision, error) {
 }
 
 func (q *request) logRefusal(d *policy.Decision) {
-	q.a.cfg.Log.InfoContext(q, "access denied",
+	q.a.cfg.Log.InfoContext(q.ctx, "access denied",
 		"principal", d.Principal, "action", d.Action, "resource", d.Resource,
 		"deciding", d.Deciding(), "request", q.call.RequestID)
 }

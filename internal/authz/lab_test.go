@@ -84,42 +84,78 @@ func TestLab_EachLink(t *testing.T) {
 		in                       any
 		want                     string
 	}{
-		{"create", "lambda", "CreateFunction", create,
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:CreateFunction on resource: " + function + " because no identity-based policy allows the lambda:CreateFunction action"},
-		{"pass", "lambda", "CreateFunction", create,
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: iam:PassRole on resource: " + execRole + " because no identity-based policy allows the iam:PassRole action"},
-		{"pass", "lambda", "UpdateFunctionConfiguration", &lambdaapi.UpdateFunctionConfigurationRequest{FunctionName: new("copy"), Role: new(execRole)},
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: iam:PassRole on resource: " + execRole + " because no identity-based policy allows the iam:PassRole action"},
-		{"code", "lambda", "CreateFunction", create,
-			"403 AccessDeniedException Your access has been denied by S3, please make sure your request credentials have permission to GetObject for code/copy.zip. S3 Error Code: AccessDenied. S3 Error Message: User: " + dev + ` is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::code/copy.zip" because no identity-based policy allows the s3:GetObject action`},
-		{"layer", "lambda", "CreateFunction", create,
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:GetLayerVersion on resource: arn:aws:lambda:us-east-1:" + account + ":layer:sdk:1 because no identity-based policy allows the lambda:GetLayerVersion action"},
-		{"tag", "lambda", "CreateFunction", create,
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:TagResource on resource: " + function + " because no identity-based policy allows the lambda:TagResource action"},
-		{"permit", "lambda", "AddPermission", &lambdaapi.AddPermissionRequest{FunctionName: new("copy"), Principal: new("s3.amazonaws.com")},
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:AddPermission on resource: " + function + " because no identity-based policy allows the lambda:AddPermission action"},
-		{"notify", "s3", "PutBucketNotificationConfiguration", &s3api.PutBucketNotificationConfigurationRequest{Bucket: new("source")},
-			"403 AccessDenied User: " + dev + ` is not authorized to perform: s3:PutBucketNotification on resource: "arn:aws:s3:::source" because no identity-based policy allows the s3:PutBucketNotification action`},
-		{"upload", "s3", "PutObject", &s3api.PutObjectRequest{Bucket: new("source"), Key: new("a b/ü+.jpg")},
-			"403 AccessDenied User: " + dev + ` is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::source/a b/ü+.jpg" because no identity-based policy allows the s3:PutObject action`},
-		{"invoke", "lambda", "Invoke", &lambdaapi.InvocationRequest{FunctionName: new("copy")},
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:InvokeFunction on resource: " + function + " because no identity-based policy allows the lambda:InvokeFunction action"},
-		{"logs", "logs", "FilterLogEvents", &logsapi.FilterLogEventsRequest{LogGroupName: new("/aws/lambda/copy")},
-			"400 AccessDeniedException User: " + dev + " is not authorized to perform: logs:FilterLogEvents on resource: arn:aws:logs:us-east-1:" + account + ":log-group:/aws/lambda/copy:log-stream: because no identity-based policy allows the logs:FilterLogEvents action"},
-		{"iam", "iam", "GetUser", &iamapi.GetUserRequest{},
-			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:GetUser on resource: user dev because no identity-based policy allows the iam:GetUser action"},
-		{"iam", "iam", "CreateRole", &iamapi.CreateRoleRequest{RoleName: new("r"), Path: new("/p/")},
-			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:CreateRole on resource: arn:aws:iam::" + account + ":role/p/r because no identity-based policy allows the iam:CreateRole action"},
-		{"iam", "iam", "CreatePolicy", &iamapi.CreatePolicyRequest{PolicyName: new("p")},
-			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:CreatePolicy on resource: policy p because no identity-based policy allows the iam:CreatePolicy action"},
-		{"iam", "iam", "ListUsers", &iamapi.ListUsersRequest{},
-			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:ListUsers on resource: arn:aws:iam::" + account + ":user/ because no identity-based policy allows the iam:ListUsers action"},
-		{"sts", "sts", "GetAccessKeyInfo", &stsapi.GetAccessKeyInfoRequest{},
-			"403 AccessDenied User: " + dev + " is not authorized to perform: sts:GetAccessKeyInfo on resource: * because no identity-based policy allows the sts:GetAccessKeyInfo action"},
-		{"list", "s3", "ListBuckets", &s3api.ListBucketsRequest{},
-			"403 AccessDenied User: " + dev + " is not authorized to perform: s3:ListAllMyBuckets because no identity-based policy allows the s3:ListAllMyBuckets action"},
-		{"list", "lambda", "ListFunctions", &lambdaapi.ListFunctionsRequest{},
-			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:ListFunctions on resource: * because no identity-based policy allows the lambda:ListFunctions action"},
+		{
+			"create", "lambda", "CreateFunction", create,
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:CreateFunction on resource: " + function + " because no identity-based policy allows the lambda:CreateFunction action",
+		},
+		{
+			"pass", "lambda", "CreateFunction", create,
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: iam:PassRole on resource: " + execRole + " because no identity-based policy allows the iam:PassRole action",
+		},
+		{
+			"pass", "lambda", "UpdateFunctionConfiguration", &lambdaapi.UpdateFunctionConfigurationRequest{FunctionName: new("copy"), Role: new(execRole)},
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: iam:PassRole on resource: " + execRole + " because no identity-based policy allows the iam:PassRole action",
+		},
+		{
+			"code", "lambda", "CreateFunction", create,
+			"403 AccessDeniedException Your access has been denied by S3, please make sure your request credentials have permission to GetObject for code/copy.zip. S3 Error Code: AccessDenied. S3 Error Message: User: " + dev + ` is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::code/copy.zip" because no identity-based policy allows the s3:GetObject action`,
+		},
+		{
+			"layer", "lambda", "CreateFunction", create,
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:GetLayerVersion on resource: arn:aws:lambda:us-east-1:" + account + ":layer:sdk:1 because no identity-based policy allows the lambda:GetLayerVersion action",
+		},
+		{
+			"tag", "lambda", "CreateFunction", create,
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:TagResource on resource: " + function + " because no identity-based policy allows the lambda:TagResource action",
+		},
+		{
+			"permit", "lambda", "AddPermission", &lambdaapi.AddPermissionRequest{FunctionName: new("copy"), Principal: new("s3.amazonaws.com")},
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:AddPermission on resource: " + function + " because no identity-based policy allows the lambda:AddPermission action",
+		},
+		{
+			"notify", "s3", "PutBucketNotificationConfiguration", &s3api.PutBucketNotificationConfigurationRequest{Bucket: new("source")},
+			"403 AccessDenied User: " + dev + ` is not authorized to perform: s3:PutBucketNotification on resource: "arn:aws:s3:::source" because no identity-based policy allows the s3:PutBucketNotification action`,
+		},
+		{
+			"upload", "s3", "PutObject", &s3api.PutObjectRequest{Bucket: new("source"), Key: new("a b/ü+.jpg")},
+			"403 AccessDenied User: " + dev + ` is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::source/a b/ü+.jpg" because no identity-based policy allows the s3:PutObject action`,
+		},
+		{
+			"invoke", "lambda", "Invoke", &lambdaapi.InvocationRequest{FunctionName: new("copy")},
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:InvokeFunction on resource: " + function + " because no identity-based policy allows the lambda:InvokeFunction action",
+		},
+		{
+			"logs", "logs", "FilterLogEvents", &logsapi.FilterLogEventsRequest{LogGroupName: new("/aws/lambda/copy")},
+			"400 AccessDeniedException User: " + dev + " is not authorized to perform: logs:FilterLogEvents on resource: arn:aws:logs:us-east-1:" + account + ":log-group:/aws/lambda/copy:log-stream: because no identity-based policy allows the logs:FilterLogEvents action",
+		},
+		{
+			"iam", "iam", "GetUser", &iamapi.GetUserRequest{},
+			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:GetUser on resource: user dev because no identity-based policy allows the iam:GetUser action",
+		},
+		{
+			"iam", "iam", "CreateRole", &iamapi.CreateRoleRequest{RoleName: new("r"), Path: new("/p/")},
+			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:CreateRole on resource: arn:aws:iam::" + account + ":role/p/r because no identity-based policy allows the iam:CreateRole action",
+		},
+		{
+			"iam", "iam", "CreatePolicy", &iamapi.CreatePolicyRequest{PolicyName: new("p")},
+			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:CreatePolicy on resource: policy p because no identity-based policy allows the iam:CreatePolicy action",
+		},
+		{
+			"iam", "iam", "ListUsers", &iamapi.ListUsersRequest{},
+			"403 AccessDenied User: " + dev + " is not authorized to perform: iam:ListUsers on resource: arn:aws:iam::" + account + ":user/ because no identity-based policy allows the iam:ListUsers action",
+		},
+		{
+			"sts", "sts", "GetAccessKeyInfo", &stsapi.GetAccessKeyInfoRequest{},
+			"403 AccessDenied User: " + dev + " is not authorized to perform: sts:GetAccessKeyInfo on resource: * because no identity-based policy allows the sts:GetAccessKeyInfo action",
+		},
+		{
+			"list", "s3", "ListBuckets", &s3api.ListBucketsRequest{},
+			"403 AccessDenied User: " + dev + " is not authorized to perform: s3:ListAllMyBuckets because no identity-based policy allows the s3:ListAllMyBuckets action",
+		},
+		{
+			"list", "lambda", "ListFunctions", &lambdaapi.ListFunctionsRequest{},
+			"403 AccessDeniedException User: " + dev + " is not authorized to perform: lambda:ListFunctions on resource: * because no identity-based policy allows the lambda:ListFunctions action",
+		},
 	} {
 		t.Run(tc.link+" "+tc.operation, func(t *testing.T) {
 			whole := &world{grants: map[string]policy.Grants{dev: developer(t, "")}}

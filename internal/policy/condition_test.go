@@ -102,9 +102,12 @@ func TestNull(t *testing.T) {
 		values []string
 		want   bool
 	}{
-		{"true", nil, true}, {"true", []string{"v"}, false},
-		{"false", nil, false}, {"false", []string{"v"}, true},
-		{"false", []string{}, false}, {"true|false", nil, true},
+		{"true", nil, true},
+		{"true", []string{"v"}, false},
+		{"false", nil, false},
+		{"false", []string{"v"}, true},
+		{"false", []string{}, false},
+		{"true|false", nil, true},
 	} {
 		if got := holds(t, "Null", tc.policy, tc.values); got != tc.want {
 			t.Errorf("Null %s on %v = %v", tc.policy, tc.values, got)
@@ -157,10 +160,24 @@ func TestSets(t *testing.T) {
 
 func TestCondition_Refused(t *testing.T) {
 	for _, tc := range [][2]string{
-		{"StringLikes", "a"}, {"stringequals", "a"}, {"NullIfExists", "true"}, {"ForSome:StringEquals", "a"}, {"IfExists", "a"},
-		{"NumericEquals", "ten"}, {"DateEquals", "yesterday"}, {"DateEquals", ""}, {"Bool", "yes"}, {"Null", "1"},
-		{"IpAddress", "300.1.1.1"}, {"IpAddress", "10.0.0.0/33"}, {"IpAddress", "fe80::1%eth0"}, {"BinaryEquals", "%"},
-		{"StringEquals", "${aws:username"}, {"StringEquals", "${}"}, {"StringEquals", "${aws:username, x}"}, {"StringLike", "${a b}"},
+		{"StringLikes", "a"},
+		{"stringequals", "a"},
+		{"NullIfExists", "true"},
+		{"ForSome:StringEquals", "a"},
+		{"IfExists", "a"},
+		{"NumericEquals", "ten"},
+		{"DateEquals", "yesterday"},
+		{"DateEquals", ""},
+		{"Bool", "yes"},
+		{"Null", "1"},
+		{"IpAddress", "300.1.1.1"},
+		{"IpAddress", "10.0.0.0/33"},
+		{"IpAddress", "fe80::1%eth0"},
+		{"BinaryEquals", "%"},
+		{"StringEquals", "${aws:username"},
+		{"StringEquals", "${}"},
+		{"StringEquals", "${aws:username, x}"},
+		{"StringLike", "${a b}"},
 	} {
 		if _, ok := compileCondition(tc[0], "aws:k", []string{tc[1]}, true); ok {
 			t.Errorf("%s %q was accepted", tc[0], tc[1])
