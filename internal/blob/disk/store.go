@@ -50,8 +50,8 @@ type Store struct {
 	syncs map[byte]*dirSync
 }
 
-// New opens or creates a store and removes what a crash left half-written.
-func New(cfg Config) (*Store, error) {
+// Open opens or creates a store and removes what a crash left half-written.
+func Open(cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("disk: Dir is required")
 	}

@@ -21,7 +21,7 @@ import (
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := New(Config{Dir: dir})
+	s, err := Open(Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func write(t testing.TB, s *Store, data []byte) (blob.ID, error) {
 	return w.Commit()
 }
 
-func TestNew_KeepsBlobsAndDropsLeftovers(t *testing.T) {
+func TestOpen_KeepsBlobsAndDropsLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	id, err := write(t, s, []byte("x"))
