@@ -315,6 +315,11 @@ func (q *queue) work(ctx context.Context, j *job) {
 	defer beat.Stop()
 	for {
 		select {
+		case <-ctx.Done():
+			// Told to stop, and waiting any longer is in vain. The invocation
+			// itself ends when the environments are closed.
+			q.again(ctx, j, r, set, ctx.Err())
+			return
 		case <-beat.C:
 			q.settle(ctx, j, state.Settle{VisibleAt: time.Now().Add(q.hide)})
 		case res := <-ended:

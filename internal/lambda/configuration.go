@@ -45,7 +45,6 @@ func (s *Service) UpdateFunctionConfiguration(ctx context.Context, in *lambdaapi
 	if err != nil {
 		return nil, err
 	}
-	s.retired(k)
 	return configuration(k, &f.Latest, k.arn()), nil
 }
 
@@ -106,9 +105,6 @@ func (s *Service) UpdateFunctionCode(ctx context.Context, in *lambdaapi.UpdateFu
 	s.settle(ctx, up, err)
 	if err != nil {
 		return nil, err
-	}
-	if !awsapi.Val(in.DryRun) {
-		s.retired(k)
 	}
 	return configuration(k, shown, arn), nil
 }

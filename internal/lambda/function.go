@@ -93,7 +93,6 @@ func (s *Service) CreateFunction(ctx context.Context, in *lambdaapi.CreateFuncti
 	if err != nil {
 		return nil, err
 	}
-	s.retired(k)
 	return configuration(k, shown, k.arn()), nil
 }
 
@@ -176,7 +175,9 @@ func (s *Service) DeleteFunction(ctx context.Context, in *lambdaapi.DeleteFuncti
 	if _, err := s.update(ctx, k, false, remove); err != nil {
 		return nil, err
 	}
-	s.retired(k)
+	if qualifier == "" && s.cfg.Retired != nil {
+		s.cfg.Retired(k.arn())
+	}
 	return &lambdaapi.DeleteFunctionResponse{StatusCode: new(int32(http.StatusNoContent))}, nil
 }
 

@@ -48,8 +48,8 @@ type Config struct {
 	// CodeURL makes the link that GetFunction gives for downloading the code
 	// with this SHA-256 (hex); nil leaves Code.Location out.
 	CodeURL func(ctx context.Context, sha256 string) (string, error)
-	// Retired is called after a function's code or settings changed, with its
-	// unqualified ARN, so that idle environments of the old revision can go.
+	// Retired is called with the unqualified ARN of a function that was
+	// deleted, so that its environments can go. nil: nobody cares.
 	Retired func(functionARN string)
 
 	// Runtimes is the catalogue: the runtimes that functions can have. Required.
@@ -148,13 +148,6 @@ func (s *Service) watch(ctx context.Context, from int64) error {
 		}
 	}
 	return nil
-}
-
-// retired tells whoever keeps environments that a function changed.
-func (s *Service) retired(k key) {
-	if s.cfg.Retired != nil {
-		s.cfg.Retired(k.arn())
-	}
 }
 
 // now is the time in the resolution that AWS shows.
