@@ -155,7 +155,7 @@ func TestWriteOutput_HandlerOverrides(t *testing.T) {
 	if err := s3api.Service.WriteOutput(w, call, operation(t, s3api.Service, "GetObject"), out); err != nil {
 		t.Fatal(err)
 	}
-	if w.Code != 206 || w.Header().Get("X-Amz-Extra") != "1" || w.Header()["x-amz-meta-colour"][0] != "red" {
+	if w.Code != 206 || w.Header().Get("X-Amz-Extra") != "1" || w.Header()[strings.ToLower("X-Amz-Meta-Colour")][0] != "red" {
 		t.Errorf("got %d %v", w.Code, w.Header())
 	}
 }

@@ -56,8 +56,16 @@ func TestEventWriter_Refuses(t *testing.T) {
 func TestEventWriter_AllTypes(t *testing.T) {
 	var b bytes.Buffer
 	headers := []awsapi.EventHeader{
-		{"t", true}, {"f", false}, {"b", int8(-1)}, {"s", int16(2)}, {"i", int32(3)}, {"l", int64(4)},
-		{"y", []byte{5}}, {"x", "six"}, {"d", time.UnixMilli(7)}, {"u", [16]byte{8}},
+		{"t", true},
+		{"f", false},
+		{"b", int8(-1)},
+		{"s", int16(2)},
+		{"i", int32(3)},
+		{"l", int64(4)},
+		{"y", []byte{5}},
+		{"x", "six"},
+		{"d", time.UnixMilli(7)},
+		{"u", [16]byte{8}},
 	}
 	if err := awsapi.NewEventWriter(&b).WriteMessage(headers, nil); err != nil {
 		t.Fatal(err)

@@ -23,6 +23,11 @@ type jsonReader struct {
 
 var errJSON = errors.New("malformed JSON")
 
+// clientText is an error in AWS's words, which the client is told.
+type clientText string
+
+func (t clientText) Error() string { return string(t) }
+
 // typeError is a JSON value of the wrong kind.
 func typeError(token, want string) error {
 	article := "a"
@@ -44,7 +49,7 @@ func (s *Service) decodeJSON(b []byte, v reflect.Value, lim Limits) error {
 		if err := r.skip(); err != nil {
 			return err
 		}
-		return errors.New("Start of structure or map found where not expected.") //nolint:staticcheck // AWS's text
+		return clientText("Start of structure or map found where not expected.")
 	}
 	if err := r.structure(v); err != nil {
 		return err
@@ -221,9 +226,9 @@ func (r *jsonReader) wrong(c byte, want string) error {
 	}
 	switch c {
 	case '{':
-		return errors.New("Start of structure or map found where not expected.") //nolint:staticcheck // AWS's text
+		return clientText("Start of structure or map found where not expected.")
 	case '[':
-		return errors.New("Start of list found where not expected") //nolint:staticcheck // AWS's text
+		return clientText("Start of list found where not expected")
 	case '"':
 		return typeError("STRING_VALUE", want)
 	case 't':
@@ -462,7 +467,7 @@ func (r *jsonReader) blob(v reflect.Value) error {
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(raw)))
 	n, err := base64.StdEncoding.Decode(out, raw)
 	if err != nil {
-		return errors.New("Invalid base64 in blob") //nolint:staticcheck // sent to the client
+		return clientText("Invalid base64 in blob")
 	}
 	v.SetBytes(out[:n])
 	return nil

@@ -82,7 +82,8 @@ func TestValidate(t *testing.T) {
 			"ValidationError: 1 validation error detected: Value at 'password' failed to satisfy constraint: Member must have length less than or equal to 128",
 		},
 		{
-			"s3 header", s3api.Service, request{"PUT /b/k", map[string]string{"X-Amz-Acl": "mine"}, ""},
+			"s3 header", s3api.Service,
+			request{"PUT /b/k", map[string]string{"X-Amz-Acl": "mine"}, ""},
 			"InvalidArgument: Invalid argument.",
 		},
 	} {

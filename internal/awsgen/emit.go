@@ -58,7 +58,7 @@ func emit(m *model, pkg, version string) (map[string][]byte, error) {
 
 func (e *emitter) take(name, what string) error {
 	if old, taken := e.names[name]; taken {
-		return fmt.Errorf("Go name %s is both %s and %s", name, old, what)
+		return fmt.Errorf("name %s is both %s and %s", name, old, what)
 	}
 	e.names[name] = what
 	return nil
