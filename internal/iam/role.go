@@ -242,13 +242,12 @@ func (s *snapshot) role(roleARN string) *record {
 }
 
 // TrustPolicy returns the compiled trust policy of a role, its tags and the
-// account that it belongs to. The error is ErrNoRole for a role that does not
-// exist.
+// account that it belongs to; a role that does not exist has none of them.
 func (s *Service) TrustPolicy(_ context.Context, roleARN string) (doc *policy.Document, owner string, tags map[string]string, err error) {
 	now := s.snap.Load()
 	r := now.role(roleARN)
 	if r == nil {
-		return nil, "", nil, ErrNoRole
+		return nil, "", nil, nil
 	}
 	return r.trust, now.account.Account, r.tagMap(), nil
 }

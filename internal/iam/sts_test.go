@@ -301,6 +301,9 @@ func TestRoleSession(t *testing.T) {
 	if doc, owner, _, err := f.TrustPolicy(ctx, good); err != nil || owner != account || doc == nil {
 		t.Errorf("trust policy: %v, %s, %v", doc, owner, err)
 	}
+	if doc, owner, _, err := f.TrustPolicy(ctx, good+"x"); err != nil || owner != "" || doc != nil {
+		t.Errorf("trust policy of no role: %v, %s, %v", doc, owner, err)
+	}
 	if name, _, err := f.Entity(ctx, account, "role", "good"); err != nil || name != good {
 		t.Errorf("entity %s, %v", name, err)
 	}
