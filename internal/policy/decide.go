@@ -295,7 +295,7 @@ func (e *evaluation) applies(s *Statement, l Layer) closeness {
 		return unnamed
 	}
 	for i := range s.conditions {
-		if !s.conditions[i].holds(e.Context) {
+		if k := &s.conditions[i]; !k.holds(e.Context) || s.Effect == Allow && k.negate && unresolved(k.texts, e.Context) {
 			return unnamed
 		}
 	}
@@ -336,5 +336,6 @@ func (e *evaluation) matchesResource(s *Statement) bool {
 			return !s.notResource
 		}
 	}
-	return s.notResource
+	// Fail safe: what a variable without a value excludes is not granted.
+	return s.notResource && !(s.Effect == Allow && unresolved(s.resources, e.Context))
 }

@@ -183,6 +183,19 @@ func (g *glob) expand(ctx Context) (string, bool) {
 	return b.String(), true
 }
 
+// unresolved reports whether one of the patterns has a variable without a
+// value. A negated element cannot tell what it then leaves out.
+func unresolved(list []glob, ctx Context) bool {
+	for i := range list {
+		if list[i].variables {
+			if _, ok := resolve(list[i].tokens, ctx); !ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // resolve replaces variables by literals. Only single-valued keys can be
 // substituted.
 func resolve(tokens []token, ctx Context) ([]token, bool) {
