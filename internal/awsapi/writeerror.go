@@ -94,6 +94,9 @@ func messageOf(e Error) string {
 	if r, ok := e.(*ErrorResponse); ok {
 		return r.Message
 	}
+	if m, ok := e.(interface{ ErrorMessage() string }); ok { // of packages that do not import this one
+		return m.ErrorMessage()
+	}
 	if v := reflect.Indirect(reflect.ValueOf(e)); v.Kind() == reflect.Struct {
 		if f := v.FieldByName("Message"); f.IsValid() && f.Kind() == reflect.Pointer && !f.IsNil() && f.Elem().Kind() == reflect.String {
 			return f.Elem().String()
@@ -105,6 +108,9 @@ func messageOf(e Error) string {
 func fieldsOf(e Error) map[string]string {
 	if r, ok := e.(*ErrorResponse); ok {
 		return r.Fields
+	}
+	if f, ok := e.(interface{ ErrorFields() map[string]string }); ok {
+		return f.ErrorFields()
 	}
 	return nil
 }
@@ -206,7 +212,7 @@ func (s *Service) errorMembers(x *xmlWriter, e Error, v reflect.Value) {
 func isXMLName(s string) bool {
 	for i, c := range s {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
-		if !letter && (i == 0 || c < '0' || c > '9') {
+		if !letter && (i == 0 || c != '-' && (c < '0' || c > '9')) {
 			return false
 		}
 	}
