@@ -30,15 +30,15 @@ const (
 // eventRecord is one event, its members in AWS's order.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 type eventRecord struct {
-	EventVersion      string            `json:"eventVersion"`
-	EventSource       string            `json:"eventSource"`
-	AWSRegion         string            `json:"awsRegion"`
-	EventTime         string            `json:"eventTime"`
-	EventName         string            `json:"eventName"`
-	UserIdentity      eventIdentity     `json:"userIdentity"`
-	RequestParameters eventRequest      `json:"requestParameters"`
-	ResponseElements  map[string]string `json:"responseElements"`
-	S3                eventEntity       `json:"s3"`
+	EventVersion      string        `json:"eventVersion"`
+	EventSource       string        `json:"eventSource"`
+	AWSRegion         string        `json:"awsRegion"`
+	EventTime         string        `json:"eventTime"`
+	EventName         string        `json:"eventName"`
+	UserIdentity      eventIdentity `json:"userIdentity"`
+	RequestParameters eventRequest  `json:"requestParameters"`
+	ResponseElements  eventResponse `json:"responseElements"`
+	S3                eventEntity   `json:"s3"`
 }
 
 type eventIdentity struct {
@@ -47,6 +47,11 @@ type eventIdentity struct {
 
 type eventRequest struct {
 	SourceIPAddress string `json:"sourceIPAddress"`
+}
+
+type eventResponse struct {
+	RequestID string `json:"x-amz-request-id"`
+	HostID    string `json:"x-amz-id-2"`
 }
 
 type eventEntity struct {
@@ -72,7 +77,10 @@ type eventObject struct {
 
 // eventVersion is the structure's version. Later ones add nothing to the
 // events that Davy sends.
-const eventVersion = "2.1"
+const (
+	eventVersion        = "2.1"
+	taggingEventVersion = "2.3"
+)
 
 // emptyETag is the ETag that a delete marker's event carries.
 const emptyETag = "d41d8cd98f00b204e9800998ecf8427e"
@@ -103,8 +111,11 @@ func (c *change) event(name, configuration string, v *version) []byte {
 	if c.bucket.Versioning != "" {
 		o.VersionID = v.wireID()
 	}
+	schema := eventVersion
 	switch name {
 	case eventDelete: // AWS names only the object
+	case eventTaggingPut, eventTaggingDelete: // not an order of writes
+		o.ETag, o.Sequencer, schema = v.ETag, "", taggingEventVersion
 	case eventDeleteMarker:
 		o.ETag = emptyETag
 	default:
@@ -115,11 +126,11 @@ func (c *change) event(name, configuration string, v *version) []byte {
 		principal = "AWS:" + id
 	}
 	record := eventRecord{
-		EventVersion: eventVersion, EventSource: "aws:s3", AWSRegion: c.bucket.Region,
+		EventVersion: schema, EventSource: "aws:s3", AWSRegion: c.bucket.Region,
 		EventTime: time.Unix(0, int64(v.Seq)).UTC().Format("2006-01-02T15:04:05.000Z"), EventName: name,
 		UserIdentity:      eventIdentity{principal},
 		RequestParameters: eventRequest{c.call.SourceIP},
-		ResponseElements:  map[string]string{"x-amz-request-id": c.call.RequestID, "x-amz-id-2": hostID(c.call)},
+		ResponseElements:  eventResponse{c.call.RequestID, hostID(c.call)},
 		S3: eventEntity{
 			SchemaVersion: "1.0", ConfigurationID: configuration,
 			Bucket: eventBucket{c.bucket.Name, eventIdentity{customerID(c.bucket.Owner)}, c.bucket.arn()},

@@ -114,17 +114,17 @@ func (s *Service) PutObjectTagging(ctx context.Context, in *s3api.PutObjectTaggi
 	if err != nil {
 		return nil, err
 	}
-	id, err := s.retag(ctx, in.Bucket, in.ExpectedBucketOwner, in.Key, in.VersionId, tags)
+	id, err := s.retag(ctx, in.Bucket, in.ExpectedBucketOwner, in.Key, in.VersionId, tags, eventTaggingPut)
 	return &s3api.PutObjectTaggingOutput{VersionId: id}, err
 }
 
 // DeleteObjectTagging removes the tags of an object version.
 func (s *Service) DeleteObjectTagging(ctx context.Context, in *s3api.DeleteObjectTaggingRequest) (*s3api.DeleteObjectTaggingOutput, error) {
-	id, err := s.retag(ctx, in.Bucket, in.ExpectedBucketOwner, in.Key, in.VersionId, nil)
+	id, err := s.retag(ctx, in.Bucket, in.ExpectedBucketOwner, in.Key, in.VersionId, nil, eventTaggingDelete)
 	return &s3api.DeleteObjectTaggingOutput{VersionId: id}, err
 }
 
-func (s *Service) retag(ctx context.Context, bucket, owner, key, id *string, tags []tag) (*string, error) {
+func (s *Service) retag(ctx context.Context, bucket, owner, key, id *string, tags []tag, event string) (*string, error) {
 	var shown *string
 	err := s.update(ctx, awsapi.Val(bucket), awsapi.Val(owner), awsapi.Val(key), func(c *change) error {
 		v, rev, err := s.named(ctx, c.bucket, c.key, awsapi.Val(id), c.latest)
@@ -138,10 +138,12 @@ func (s *Service) retag(ctx context.Context, bucket, owner, key, id *string, tag
 		shown = shownID(c.bucket, v)
 		if v == c.latest {
 			c.op(spaceObjects(c.bucket.ID), c.key, encode(v), c.rev)
-			return nil
+		} else {
+			c.op(spaceVersions(c.bucket.ID), versionRowKey(c.key, v.Seq), encode(v), rev)
 		}
-		c.op(spaceVersions(c.bucket.ID), versionRowKey(c.key, v.Seq), encode(v), rev)
-		return nil
+		told := *v
+		told.Seq = c.next() // the event's time
+		return c.emit(ctx, event, &told)
 	})
 	return shown, err
 }
