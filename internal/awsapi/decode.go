@@ -161,8 +161,12 @@ func (m *Match) setQuery(f *field, v reflect.Value, lim Limits) error {
 	return nil
 }
 
+// lenientDates are HTTP's own headers, which a server must ignore if they hold
+// no date (RFC 9110, 13.1.3); S3 stores Expires whatever it says.
+var lenientDates = map[string]bool{"If-Modified-Since": true, "If-Unmodified-Since": true, "Expires": true}
+
 func (m *Match) setHeader(f *field, v reflect.Value, h http.Header) error {
-	values, ok := h[http.CanonicalHeaderKey(f.wire)]
+	values, ok := h[f.header]
 	if !ok {
 		return nil
 	}
@@ -172,7 +176,14 @@ func (m *Match) setHeader(f *field, v reflect.Value, h http.Header) error {
 		if text == "" && !plain {
 			return nil
 		}
-		return m.svc.setText(f, v, text, rfc822)
+		if err := m.svc.setText(f, v, text, rfc822); err != nil {
+			if lenientDates[f.wire] {
+				v.SetZero()
+				return nil
+			}
+			return err
+		}
+		return nil
 	}
 	list := reflect.MakeSlice(v.Type(), 0, 1)
 	for part := range strings.SplitSeq(text, ",") {

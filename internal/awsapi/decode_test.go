@@ -182,6 +182,10 @@ func TestDecode(t *testing.T) {
 		{"s3 bad number", s3api.Service, request{line: "GET /b?max-keys=x"}, "InvalidArgument: Provided max-keys not an integer or within integer range"},
 		{"s3 empty number", s3api.Service, request{line: "GET /b?max-keys=&prefix="}, `{Bucket:"b" Prefix:""}`},
 		{"s3 bad encoding type", s3api.Service, request{line: "GET /b?encoding-type=x"}, "InvalidArgument: Invalid Encoding Method specified in Request"},
+		{"s3 no date", s3api.Service, request{"GET /b/k", map[string]string{"If-Modified-Since": "yesterday", "If-Match": "e"}, ""}, `{Bucket:"b" IfMatch:"e" Key:"k"}`},
+		{"s3 bad copy source", s3api.Service, request{"PUT /b/k", map[string]string{"X-Amz-Copy-Source": "b"}, ""}, "InvalidArgument: Copy Source must mention the source bucket and key: sourcebucket/sourcekey"},
+		{"s3 bad range", s3api.Service, request{line: "GET /?max-buckets=0"}, "InvalidArgument: Argument max-buckets must be an integer between 1 and 10000"},
+		{"s3 bad checksum", s3api.Service, request{"POST /b/k?uploads", map[string]string{"X-Amz-Checksum-Algorithm": "MD4"}, ""}, "InvalidRequest"},
 		{"s3 bad storage class", s3api.Service, request{"PUT /b/k", map[string]string{"X-Amz-Storage-Class": "PAPER"}, ""}, "InvalidStorageClass: The storage class you specified is not valid"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

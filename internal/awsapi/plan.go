@@ -2,6 +2,7 @@ package awsapi
 
 import (
 	"fmt"
+	"net/http"
 	"reflect"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type plan struct {
 type field struct {
 	index     int
 	wire      string // name on the wire
+	header    string // the same as net/http keys headers
 	path      string // name in validation messages
 	loc       location
 	payload   bool
@@ -90,6 +92,7 @@ func (s *Service) fieldOf(sf reflect.StructField) *field {
 			f.loc = inQuery
 		case name == "header":
 			f.loc = inHeader
+			f.header = http.CanonicalHeaderKey(f.wire)
 		case name == "headers":
 			f.loc = inHeaders
 		case name == "status":

@@ -99,7 +99,7 @@ func (s *Service) routeOf(op *Operation) *route {
 			}
 		case inHeader:
 			if f.required {
-				r.headers = append(r.headers, f.wire)
+				r.headers = append(r.headers, f.header)
 			}
 		}
 	}
@@ -175,9 +175,10 @@ func (r *route) score(q url.Values, h http.Header) (int, bool) {
 }
 
 // Match finds the operation of r. The bucket is the one that the host name
-// gave, or empty if the path is complete. Match reads the body of an awsQuery
-// request, which names the operation there, and replaces r.Body by a copy; lim
-// bounds it. The error is what AWS answers for an unknown operation.
+// gave, or empty if the path is complete. An awsQuery request names its
+// operation in the body: Match reads that whole, within lim, and keeps it for
+// Decode. So what checks the body, as a signature does, must wrap r.Body
+// before. The error is what AWS answers for an unknown operation.
 func (s *Service) Match(r *http.Request, bucket string, lim Limits) (*Match, error) {
 	switch s.Protocol {
 	case JSON:

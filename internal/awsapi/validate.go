@@ -128,14 +128,14 @@ func (c *checker) structure(v reflect.Value, at *step) {
 			c.top = f
 		}
 		fv := v.Field(f.index)
-		here := &step{at, f.path}
-		if absent(fv) {
-			if f.required {
-				c.add(violation{rule: ruleNull, text: "Member must not be null"}, here)
+		switch {
+		case !absent(fv):
+			if f.shape != nil || !isScalar(fv.Type()) {
+				c.value(fv, f.shape, &step{at, f.path})
 			}
-			continue
+		case f.required:
+			c.add(violation{rule: ruleNull, text: "Member must not be null"}, &step{at, f.path})
 		}
-		c.value(fv, f.shape, here)
 	}
 }
 
@@ -322,12 +322,26 @@ func s3Violation(x violation) error {
 		return Errorf(http.StatusBadRequest, "InvalidRequest", "Missing required header for this request: %s", f.wire)
 	case x.rule == ruleNull:
 		return invalidArgument(f.wire, "", "A required parameter is missing: "+f.wire)
-	case f.wire == "x-amz-storage-class":
+	case x.rule == ruleValue && x.shape.Min != nil && x.shape.Max != nil:
+		return invalidArgument(f.wire, x.value, "Argument "+f.wire+" must be an integer between "+floatText(*x.shape.Min)+" and "+floatText(*x.shape.Max))
+	}
+	switch f.wire {
+	case "x-amz-storage-class":
 		return Errorf(http.StatusBadRequest, "InvalidStorageClass", "The storage class you specified is not valid")
-	case f.wire == "encoding-type":
-		return invalidArgument(f.wire, x.value, "Invalid Encoding Method specified in Request")
-	case f.wire == "x-amz-metadata-directive":
-		return invalidArgument(f.wire, x.value, "Unknown metadata directive.")
+	case "x-amz-checksum-algorithm", "x-amz-sdk-checksum-algorithm":
+		return Errorf(http.StatusBadRequest, "InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]", strings.Join(x.shape.Enum, ", "))
+	}
+	if message, ok := s3Messages[f.wire]; ok {
+		return invalidArgument(f.wire, x.value, message)
 	}
 	return invalidArgument(f.wire, x.value, "Invalid argument.")
+}
+
+// s3Messages is what S3 says of values it does not take.
+var s3Messages = map[string]string{
+	"encoding-type":                "Invalid Encoding Method specified in Request",
+	"x-amz-copy-source":            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+	"x-amz-metadata-directive":     "Unknown metadata directive.",
+	"x-amz-server-side-encryption": "The encryption method specified is not supported",
+	"x-amz-tagging-directive":      "Unknown tagging directive.",
 }
