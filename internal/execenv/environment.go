@@ -219,7 +219,7 @@ func (e *environment) assign(p *process, launch runtimes.Launch, mounts []sandbo
 		if err := p.sb.Attach(ctx, mounts...); err != nil {
 			return nil, fmt.Errorf("attach code: %w", err)
 		}
-		if err := p.sb.Limit(ctx, e.es.bootLimits(&e.fn)); err != nil {
+		if err := p.sb.Limit(ctx, functionLimits(e.fn)); err != nil {
 			return nil, fmt.Errorf("set limits: %w", err)
 		}
 	}

@@ -194,12 +194,17 @@ func (es *Environments) session(ctx context.Context, f Function) (Credentials, e
 
 // bootLimits are the limits of the init phase: the whole machine's processors.
 func (es *Environments) bootLimits(f *Function) sandbox.Limits {
-	l := sandbox.Limits{CPUMilli: int64(runtime.NumCPU()) * 1000, PIDs: maxProcesses, OpenFiles: maxOpenFiles}
+	var l sandbox.Limits
 	if f != nil {
-		l.MemoryBytes = int64(f.MemoryMB) << 20
-		l.TmpBytes = int64(f.EphemeralMB) << 20
+		l = functionLimits(*f)
 	}
+	l.CPUMilli, l.PIDs, l.OpenFiles = int64(runtime.NumCPU())*1000, maxProcesses, maxOpenFiles
 	return l
+}
+
+// functionLimits are the limits that are a function's own.
+func functionLimits(f Function) sandbox.Limits {
+	return sandbox.Limits{MemoryBytes: int64(f.MemoryMB) << 20, TmpBytes: int64(f.EphemeralMB) << 20}
 }
 
 // Limits of an environment that do not depend on the function.

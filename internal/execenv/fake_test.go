@@ -20,6 +20,7 @@ import (
 
 	"davy/internal/runtimes"
 	"davy/internal/sandbox"
+	"davy/internal/sandbox/launcher"
 )
 
 // processDriver is a fake driver: it isolates nothing. It starts the host's
@@ -331,6 +332,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 var storeDir string
 
 func TestMain(m *testing.M) {
+	launcher.Main() // does not return in a launcher, which tests with a real driver start
 	dir, err := os.MkdirTemp("", "davy-runtimes-")
 	if err != nil {
 		panic(err)
@@ -349,7 +351,7 @@ func TestMain(m *testing.M) {
 // DAVY_FETCHED_RUNTIMES names the folder that scripts/fetch-runtimes filled.
 func openStore(t testing.TB, caPEM []byte) *runtimes.Store {
 	t.Helper()
-	store, err := runtimes.New(runtimes.Config{Dir: storeDir, CAPEM: caPEM})
+	store, err := runtimes.New(runtimes.Config{Dir: storeDir, BootDir: filepath.Join(storeDir, "boot"), CAPEM: caPEM})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -439,4 +441,9 @@ func makeExecutable(t testing.TB, b *bench, f Function, name string) {
 	if err := os.Chmod(filepath.Join(b.code.dirs[f.CodeSHA256], name), 0o755); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// bareNode runs node -e 0 without anything around it.
+func bareNode(ctx context.Context, node string) error {
+	return exec.CommandContext(ctx, node, "-e", "0").Run()
 }

@@ -431,30 +431,7 @@ func TestAssign_ToABootedRuntime(t *testing.T) {
 	b := newBench(t, nil)
 	f := b.js(`exports.handler = async () => [process.cwd(), __filename, process.env.AWS_LAMBDA_FUNCTION_NAME, process.env.TZ]`)
 	f.Environment = map[string]string{"TZ": "Europe/Paris"}
-	launch, err := b.envs.cfg.Runtimes.Launch(t.Context(), f.Runtime)
-	if err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(time.Minute)
-	p, err := b.envs.boot(t.Context(), "env-waiting", seed{launch: launch})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.awaitBooted(deadline); err != nil {
-		t.Fatal(err)
-	}
-	e := b.envs.newEnvironment(nil, f)
-	defer func() { e.dropProcess(); e.release() }()
-	e.current.Store(p)
-	p.record(e.rec)
-	mounts, err := e.functionMounts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fail, err := e.assign(p, launch, mounts, Credentials{}, deadline); err != nil || fail != nil {
-		t.Fatalf("assign = %+v, %v; log %q", fail, err, b.logs.all())
-	}
-	v := e.invoke(p, Invocation{RequestID: testID, Payload: []byte(`{}`)}, deadline)
+	v := b.assigned(f, `{}`)
 	if want := `["/var/task","/var/task/index.js","f","Europe/Paris"]`; string(v.payload) != want {
 		t.Fatalf("answered %s, want %s", v.payload, want)
 	}

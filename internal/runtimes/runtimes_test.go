@@ -25,7 +25,7 @@ func fetched(t *testing.T) string {
 
 func newStore(t *testing.T, change func(*Config)) *Store {
 	t.Helper()
-	cfg := Config{Dir: t.TempDir(), CAPEM: []byte("an authority\n")}
+	cfg := Config{Dir: filepath.Join(t.TempDir(), "runtimes"), BootDir: filepath.Join(t.TempDir(), "boot"), CAPEM: []byte("an authority\n")}
 	if change != nil {
 		change(&cfg)
 	}
@@ -222,9 +222,9 @@ func TestLaunch_HostNode(t *testing.T) {
 
 func TestNew_AnotherAuthorityIsAnotherBootstrap(t *testing.T) {
 	dir := t.TempDir()
-	a := newStore(t, func(c *Config) { c.Dir = dir })
-	again := newStore(t, func(c *Config) { c.Dir = dir })
-	b := newStore(t, func(c *Config) { c.Dir, c.CAPEM = dir, []byte("another") })
+	a := newStore(t, func(c *Config) { c.BootDir = dir })
+	again := newStore(t, func(c *Config) { c.BootDir = dir })
+	b := newStore(t, func(c *Config) { c.BootDir, c.CAPEM = dir, []byte("another") })
 	if a.boot["nodejs"] != again.boot["nodejs"] || a.boot["nodejs"] == b.boot["nodejs"] {
 		t.Fatalf("bootstraps: %s, again %s, another %s", a.boot["nodejs"], again.boot["nodejs"], b.boot["nodejs"])
 	}
@@ -254,5 +254,26 @@ func assertNoTemporaries(t *testing.T, s *Store) {
 	left, err := filepath.Glob(filepath.Join(s.cfg.Dir, ".tmp-*"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+func TestNew_WithoutBootDirWritesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	t.Chdir(t.TempDir())
+	s, err := New(Config{Dir: dir, HostNode: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.List(t.Context())); n != len(All()) {
+		t.Errorf("List has %d lines", n)
+	}
+	if _, err := s.Launch(t.Context(), "nodejs22.x"); err == nil {
+		t.Error("Launch without a bootstrap succeeds")
+	}
+	if isDir(dir) {
+		t.Errorf("%s was made", dir)
+	}
+	if left, _ := filepath.Glob("*"); len(left) != 0 {
+		t.Errorf("left in the working directory: %q", left)
 	}
 }

@@ -45,6 +45,9 @@ func (s *Store) InstallSDK(ctx context.Context, from string) error {
 	if err := checkSDK(modules); err != nil {
 		return fmt.Errorf("install SDKs: %w", err)
 	}
+	if err := os.MkdirAll(s.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("install SDKs: %w", err)
+	}
 	tmp, err := os.MkdirTemp(s.cfg.Dir, ".tmp-sdk-*")
 	if err != nil {
 		return fmt.Errorf("install SDKs: %w", err)

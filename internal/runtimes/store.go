@@ -39,20 +39,21 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+	var err error
+	if cfg.Dir, err = realPath(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("runtimes: %w", err)
 	}
-	// A sandbox takes no path with symbolic links.
-	dir, err := filepath.Abs(cfg.Dir)
-	if err == nil {
-		dir, err = filepath.EvalSymlinks(dir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("runtimes: %w", err)
-	}
-	cfg.Dir = dir
 	s := &Store{cfg: cfg, boot: map[string]string{}}
 	s.host = sync.OnceValues(s.findHostNode)
+	if cfg.BootDir == "" {
+		return s, nil
+	}
+	if err := os.MkdirAll(cfg.BootDir, 0o755); err != nil {
+		return nil, fmt.Errorf("runtimes: %w", err)
+	}
+	if s.cfg.BootDir, err = realPath(cfg.BootDir); err != nil {
+		return nil, fmt.Errorf("runtimes: %w", err)
+	}
 	for _, r := range All() {
 		if _, ok := s.boot[r.Bootstrap]; ok {
 			continue
@@ -83,11 +84,19 @@ func (s *Store) Launch(_ context.Context, name string) (Launch, error) {
 	if err != nil {
 		return Launch{}, err
 	}
+	boot, ok := s.boot[r.Bootstrap]
+	if !ok {
+		return Launch{}, errors.New("runtimes: Launch needs Config.BootDir")
+	}
+	return s.launch(r, boot)
+}
+
+func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 	l := Launch{
 		Runtime: r,
 		Args:    []string{langDir + "/bin/node", RuntimeDir + "/index.js"},
 		Env:     nodeEnv(r.Major),
-		Mounts:  []sandbox.Mount{{Source: s.boot[r.Bootstrap], Target: RuntimeDir}},
+		Mounts:  []sandbox.Mount{{Source: boot, Target: RuntimeDir}},
 	}
 	if dir := s.runtimeDir(r); isDir(dir) {
 		pinned, err := r.Archive()
@@ -134,11 +143,11 @@ type Status struct {
 }
 
 // List tells for each runtime whether it can run.
-func (s *Store) List(ctx context.Context) []Status {
+func (s *Store) List(context.Context) []Status {
 	var all []Status
 	for _, r := range All() {
 		st := Status{Runtime: r}
-		switch l, err := s.Launch(ctx, r.Name); {
+		switch l, err := s.launch(r, ""); {
 		case err != nil:
 			st.Missing = err.Error()
 		case isDir(s.runtimeDir(r)):
@@ -197,6 +206,20 @@ func nodeEnv(major int) []string {
 		"LAMBDA_TASK_ROOT=" + TaskRoot,
 		"LAMBDA_RUNTIME_DIR=" + RuntimeDir,
 	}
+}
+
+// realPath is an absolute path without symbolic links, which a sandbox needs.
+// It need not exist.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return path, nil
+	}
+	return real, err
 }
 
 func isDir(path string) bool {
