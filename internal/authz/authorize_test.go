@@ -304,3 +304,16 @@ func BenchmarkAuthorize_PutObject(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkAuthorize_Invoke(b *testing.B) {
+	w := &world{grants: map[string]policy.Grants{dev: developer(b, "")}}
+	a := w.authorizer(b)
+	call := &awsapi.Call{Service: "lambda", Operation: "Invoke", Region: "us-east-1", Account: account, Principal: userPrincipal("dev")}
+	in := &lambdaapi.InvocationRequest{FunctionName: new("copy")}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := a.Authorize(b.Context(), call, "lambda", "Invoke", in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
