@@ -2,11 +2,13 @@
 package sandboxtest
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"sync/atomic"
 	"testing"
 
+	"davy/internal/sandbox/cgroup"
 	"davy/internal/sandbox/launcher"
 	"davy/internal/sandbox/ns"
 )
@@ -40,11 +42,24 @@ func NewAsIs(t testing.TB, cfg launcher.Config) (*ns.Driver, *launcher.Process) 
 		if err := d.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := p.Wait(); err != nil && !t.Failed() {
-			t.Log(err)
+		if err := p.Wait(); err != nil {
+			t.Log(err) // a test may have killed it
+			Sweep(t, cfg.Instance)
 		}
 	})
 	return d, p
+}
+
+// Sweep removes the control groups that a killed launcher left.
+func Sweep(t testing.TB, instance string) {
+	t.Helper()
+	tree, err := cgroup.Open(cgroup.Config{Instance: instance})
+	if err == nil {
+		err = errors.Join(tree.Sweep(), tree.Close())
+	}
+	if err != nil && !errors.Is(err, cgroup.ErrUnsupported) {
+		t.Error(err)
+	}
 }
 
 // suffix makes instances of tests that run at one time differ.

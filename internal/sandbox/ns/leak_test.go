@@ -1,0 +1,141 @@
+package ns_test
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"davy/internal/sandbox"
+	"davy/internal/sandbox/launcher"
+	"davy/internal/sandbox/sandboxtest"
+)
+
+func notify(c chan<- os.Signal) { signal.Notify(c, syscall.SIGTERM) }
+
+// pidfd holds on to a process that may be anybody's.
+func pidfd(t *testing.T, pid int) int {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// ended waits, with a bound, until the process has.
+func ended(t *testing.T, fd int) bool {
+	t.Helper()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n == 1
+}
+
+// belongings counts what a launcher has and what the machine has of it.
+type belongings struct{ fds, children, groups, mounts, namespaces int }
+
+func count(t *testing.T, l *launcher.Process, instance string) belongings {
+	t.Helper()
+	var b belongings
+	glob := func(pattern string) []string {
+		v, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	b.fds = len(glob(fmt.Sprintf("/proc/%d/fd/*", l.PID())))
+	for _, f := range glob("/proc/[0-9]*/status") {
+		s, _ := os.ReadFile(f)
+		if strings.Contains(string(s), fmt.Sprintf("PPid:\t%d\n", l.PID())) {
+			b.children++
+		}
+	}
+	for _, base := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/*", "/sys/fs/cgroup/*/*/*"} {
+		b.groups += len(glob(base + "/davy-" + instance + "/*/cgroup.procs"))
+	}
+	m, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mounts = strings.Count(string(m), "\n")
+	seen := map[string]bool{}
+	for _, kind := range []string{"mnt", "net", "user", "pid", "ipc", "uts", "cgroup"} {
+		for _, f := range glob("/proc/[0-9]*/ns/" + kind) {
+			if s, err := os.Readlink(f); err == nil {
+				seen[s] = true
+			}
+		}
+	}
+	b.namespaces = len(seen)
+	return b
+}
+
+func TestNothingLeaks(t *testing.T) {
+	dir := t.TempDir()
+	const instance = "test-leak"
+	d, l := sandboxtest.New(t, launcher.Config{Instance: instance, Roots: []string{dir}, Spares: -1})
+	cycle := func(n int) {
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, 8)
+		for i := range n {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				s := sandbox.Spec{
+					ID: fmt.Sprint("leak-", i), Args: []string{"/bin/sh", "-c", "sleep 1000 & sleep 1000"},
+					Listen: []string{"tcp:169.254.100.1:80"},
+				}
+				if i%5 == 4 {
+					s.Args = []string{"/none"} // fails half-way
+				}
+				b, err := d.Create(t.Context(), s)
+				if err != nil {
+					if i%5 != 4 {
+						t.Error(err)
+					}
+					return
+				}
+				for _, f := range b.Listeners() {
+					f.Close()
+				}
+				if err := b.Attach(t.Context(), sandbox.Mount{Source: dir, Target: "/var/task"}); err != nil {
+					t.Error(err)
+				}
+				if i%2 == 0 {
+					if err := b.Freeze(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+				b.Kill()
+				<-b.Done()
+			})
+		}
+		wg.Wait()
+	}
+	cycle(8) // what is made once
+	before := count(t, l, instance)
+	one, err := d.Create(t.Context(), sandbox.Spec{ID: "witness", Args: []string{"/bin/sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	during := count(t, l, instance)
+	if during.fds <= before.fds || during.children <= before.children || during.groups <= before.groups || during.namespaces <= before.namespaces {
+		t.Fatalf("the counts do not see a sandbox: %+v, then %+v", before, during)
+	}
+	one.Kill()
+	<-one.Done()
+	cycle(50)
+	if after := count(t, l, instance); after != before {
+		t.Errorf("before %+v, after 50 sandboxes %+v", before, after)
+	}
+}
