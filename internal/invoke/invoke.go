@@ -65,6 +65,10 @@ type Config struct {
 	State        state.Store  // required
 	Permissions  Permissions  // nil: Message refuses everything
 
+	// RoleError tells an error of Environments that means that the execution
+	// role could not be assumed; nil: none does.
+	RoleError func(error) bool
+
 	// Workers is the number of events that run at the same time, over all
 	// functions; 0 means 512. Synchronous invocations are not counted.
 	Workers int
@@ -159,6 +163,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest
 		TraceID:       traceID(call),
 		ClientContext: clientContext,
 		Payload:       payload,
+		Tail:          in.LogType != nil && *in.LogType == lambdaapi.LogTypeTail,
 	}
 	out, err := d.run(ctx, fn, set, inv)
 	if err != nil && ctx.Err() == nil && !isThrottle(err) {
@@ -178,7 +183,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest
 	if out.FunctionError != "" {
 		res.FunctionError = &out.FunctionError
 	}
-	if in.LogType != nil && *in.LogType == lambdaapi.LogTypeTail {
+	if inv.Tail {
 		tail := out.LogTail[max(0, len(out.LogTail)-maxLogTail):]
 		res.LogResult = new(base64.StdEncoding.EncodeToString(tail))
 	}
@@ -194,16 +199,19 @@ func (d *Dispatcher) run(ctx context.Context, fn *execenv.Function, set Settings
 	defer d.limit.release(place)
 	out, err := d.cfg.Environments.Invoke(ctx, *fn, inv)
 	if err != nil {
-		return out, environmentError(ctx, fn, err)
+		return out, d.environmentError(ctx, fn, err)
 	}
 	return out, nil
 }
 
 // environmentError is what the caller hears when Davy could not run the
 // function: AWS's internal error, with the cause for the log only.
-func environmentError(ctx context.Context, fn *execenv.Function, err error) error {
+func (d *Dispatcher) environmentError(ctx context.Context, fn *execenv.Function, err error) error {
 	if modelled := awsapi.Error(nil); errors.As(err, &modelled) {
 		return err
+	}
+	if d.cfg.RoleError != nil && d.cfg.RoleError(err) {
+		return fmt.Errorf("%w (%w)", roleError(), err)
 	}
 	if ctx.Err() != nil { // the caller is gone
 		return fmt.Errorf("invoke %s: %w", fn.ARN, err)

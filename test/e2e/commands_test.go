@@ -2,28 +2,18 @@ package e2e_test
 
 import (
 	"archive/zip"
-	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-)
 
-// startLimit and copyLimit bound waits for events that must happen; no test
-// asserts how long they take.
-const (
-	startLimit = 60 * time.Second
-	copyLimit  = 60 * time.Second
+	"davy/test/davytest"
 )
 
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -35,6 +25,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"random":    makeRandom,
 	"until":     until,
 
+	"runtime-node":         runtimeNode,
 	"wrong-secret":         wrongSecret,
 	"deactivate":           deactivate,
 	"cut":                  cut,
@@ -47,144 +38,71 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"raw-request":          rawRequest,
 }
 
-// server is the davy of one script.
-type server struct {
-	bin  string
-	mu   sync.Mutex
-	cmd  *exec.Cmd
-	done chan error
-	log  *os.File
-}
-
 type serverKey struct{}
 
 func setup(env *testscript.Env, bin, awsDir string) error {
-	data, err := os.MkdirTemp("", "davy-e2e-")
+	data, err := davytest.DataDir()
 	if err != nil {
-		return err
-	}
-	// The server drops its privileges: its directory must be reachable for it.
-	if err := os.Chmod(data, 0o755); err != nil {
 		return err
 	}
 	log, err := os.Create(filepath.Join(env.WorkDir, "server.log"))
 	if err != nil {
 		return err
 	}
-	s := &server{bin: bin, log: log}
+	s := &davytest.Server{Bin: bin, Data: data, Log: log}
 	env.Values[serverKey{}] = s
-	env.Setenv("DATA", filepath.Join(data, "data"))
+	env.Setenv("DATA", data)
 	env.Setenv("PATH", awsDir+":"+filepath.Dir(bin)+":"+os.Getenv("PATH"))
 	env.Setenv("ACCOUNT", "000000000000")
 	env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	env.Setenv("AWS_PAGER", "")
-	env.Setenv("AWS_RETRY_MODE", "standard")
 	env.Setenv("AWS_MAX_ATTEMPTS", "1")
 	env.Setenv("DAVY_RUNTIMES", os.Getenv("DAVY_RUNTIMES"))
 	env.Defer(func() {
-		_ = s.stop(syscall.SIGKILL)
+		s.Kill()
 		log.Close()
-		os.RemoveAll(data)
+		os.RemoveAll(filepath.Dir(data))
 	})
 	return nil
 }
 
-func serverOf(ts *testscript.TestScript) *server { return ts.Value(serverKey{}).(*server) }
+func serverOf(ts *testscript.TestScript) *davytest.Server {
+	return ts.Value(serverKey{}).(*davytest.Server)
+}
 
 // davy-up [flag...] starts the server on $DATA and waits until it is ready.
 // API and CONSOLE are its addresses; the AWS CLI is set up as root.
 func davyUp(ts *testscript.TestScript, neg bool, args []string) {
 	s := serverOf(ts)
-	ready, err := s.start(ts.Getenv("DATA"), args)
+	err := s.Start(args...)
 	if neg {
 		if err == nil {
 			ts.Fatalf("the server started")
 		}
-		ts.Logf("%v", err)
 		return
 	}
 	if err != nil {
-		log, _ := os.ReadFile(s.log.Name())
-		ts.Fatalf("davy-up: %v\n%s", err, log)
+		ts.Fatalf("davy-up: %v\n%s", err, serverLog(ts))
 	}
-	for _, f := range strings.Fields(ready) {
-		if k, v, ok := strings.Cut(f, "="); ok {
-			ts.Setenv(strings.ToUpper(k), v)
-		}
-	}
-	ts.Setenv("AWS_CONFIG_FILE", filepath.Join(ts.Getenv("DATA"), "config"))
-	ts.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(ts.Getenv("DATA"), "credentials"))
+	ts.Setenv("API", s.API)
+	ts.Setenv("CONSOLE", s.Console)
+	ts.Setenv("AWS_CONFIG_FILE", filepath.Join(s.Data, "config"))
+	ts.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(s.Data, "credentials"))
 	ts.Setenv("AWS_PROFILE", "davy")
 }
 
-func (s *server) start(data string, args []string) (ready string, err error) {
-	if s.cmd != nil {
-		return "", errors.New("already running")
-	}
-	args = append([]string{"serve", "--data-dir", data, "--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"}, args...)
-	cmd := exec.Command(s.bin, args...)
-	cmd.Stderr = s.log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	lines := make(chan string, 1)
-	done := make(chan error, 1)
-	go func() {
-		r := bufio.NewReader(out)
-		line, _ := r.ReadString('\n')
-		lines <- line
-		_, _ = io.Copy(io.Discard, r)
-		done <- cmd.Wait()
-	}()
-	s.mu.Lock()
-	s.cmd, s.done = cmd, done
-	s.mu.Unlock()
-	select {
-	case line := <-lines:
-		if !strings.HasPrefix(line, "davy ready ") {
-			_ = s.stop(syscall.SIGKILL)
-			return "", fmt.Errorf("not ready, said %q", line)
-		}
-		return strings.TrimSpace(line), nil
-	case <-time.After(startLimit):
-		_ = s.stop(syscall.SIGKILL)
-		return "", errors.New("not ready in time")
-	}
-}
-
-// stop signals the server and waits for its end.
-func (s *server) stop(sig syscall.Signal) error {
-	s.mu.Lock()
-	cmd, done := s.cmd, s.done
-	s.cmd = nil
-	s.mu.Unlock()
-	if cmd == nil {
-		return nil
-	}
-	if err := cmd.Process.Signal(sig); err != nil {
-		return err
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(startLimit):
-		_ = cmd.Process.Kill()
-		return errors.New("the server did not stop")
-	}
+func serverLog(ts *testscript.TestScript) string {
+	return ts.ReadFile(filepath.Join(ts.Getenv("WORK"), "server.log"))
 }
 
 // davy-down sends SIGTERM and expects a clean exit.
 func davyDown(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Check(serverOf(ts).stop(syscall.SIGTERM))
+	ts.Check(serverOf(ts).Stop())
 }
 
 // davy-kill kills the server with SIGKILL.
 func davyKill(ts *testscript.TestScript, neg bool, args []string) {
-	_ = serverOf(ts).stop(syscall.SIGKILL)
+	serverOf(ts).Kill()
 }
 
 // profile NAME FILE adds the access key in FILE (as `--output text --query
@@ -253,16 +171,33 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: until COMMAND...")
 	}
-	deadline := time.Now().Add(copyLimit)
+	deadline := time.Now().Add(davytest.Limit)
 	for {
 		err := ts.Exec(args[0], args[1:]...)
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			log, _ := os.ReadFile(serverOf(ts).log.Name())
-			ts.Fatalf("%q never succeeded: %v\nserver log:\n%s", args, err, log)
+			ts.Fatalf("%q never succeeded: %v\nserver log:\n%s", args, err, serverLog(ts))
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// runtime-node RUNTIME FILE... runs a program with the Node.js of an installed
+// runtime; SDK is the folder whose node_modules has AWS's SDKs.
+func runtimeNode(ts *testscript.TestScript, neg bool, args []string) {
+	dir := os.Getenv("DAVY_RUNTIMES")
+	node, err := filepath.Glob(filepath.Join(dir, args[0]+"-*", "bin", "node"))
+	ts.Check(err)
+	sdk, err := filepath.Glob(filepath.Join(dir, "sdk-*"))
+	ts.Check(err)
+	if len(node) == 0 || len(sdk) == 0 {
+		ts.Fatalf("%s or the SDKs are not installed in %q", args[0], dir)
+	}
+	ts.Setenv("SDK", sdk[len(sdk)-1])
+	err = ts.Exec(node[len(node)-1], args[1:]...)
+	if (err != nil) != neg {
+		ts.Fatalf("node: %v\n%s", err, serverLog(ts))
 	}
 }

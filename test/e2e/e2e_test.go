@@ -5,12 +5,13 @@ package e2e_test
 
 import (
 	"flag"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"davy/test/davytest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden parts of the scripts")
@@ -20,12 +21,9 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Skip("the AWS CLI is not installed: run `make test`, which installs it")
 	}
-	bin, err := filepath.Abs("../../bin/davy")
+	bin, err := davytest.Binary()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(bin); err != nil {
-		t.Skip("bin/davy is not built: run `make test`")
+		t.Skip(err)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",

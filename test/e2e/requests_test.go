@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"davy/internal/sigv4"
+	"davy/test/davytest"
 )
 
 // wrong-secret NAME FILE adds a profile with the access key id in FILE and a
@@ -122,21 +123,9 @@ func send(ts *testscript.TestScript, method, service, path string, signed, sent 
 }
 
 func root(ts *testscript.TestScript) sigv4.Credentials {
-	var c sigv4.Credentials
-	for line := range strings.Lines(ts.ReadFile(ts.Getenv("AWS_SHARED_CREDENTIALS_FILE"))) {
-		k, v, _ := strings.Cut(line, "=")
-		switch strings.TrimSpace(k) {
-		case "aws_access_key_id":
-			c.AccessKeyID = strings.TrimSpace(v)
-		case "aws_secret_access_key":
-			c.SecretAccessKey = strings.TrimSpace(v)
-		}
-		if c.AccessKeyID != "" && c.SecretAccessKey != "" {
-			return c
-		}
-	}
-	ts.Fatalf("no credentials")
-	return c
+	id, secret, err := serverOf(ts).RootKey()
+	ts.Check(err)
+	return sigv4.Credentials{AccessKeyID: id, SecretAccessKey: secret}
 }
 
 // printAnswer makes "STATUS CODE: MESSAGE" of an error and "STATUS BODY" of
@@ -174,7 +163,7 @@ func rawRequest(ts *testscript.TestScript, neg bool, args []string) {
 	c, err := net.Dial("tcp", u.Host)
 	ts.Check(err)
 	defer c.Close()
-	ts.Check(c.SetDeadline(time.Now().Add(startLimit)))
+	ts.Check(c.SetDeadline(time.Now().Add(davytest.Limit)))
 	_, err = io.WriteString(c, strings.ReplaceAll(ts.ReadFile(args[0]), "\n", "\r\n"))
 	ts.Check(err)
 	answer, err := io.ReadAll(c)

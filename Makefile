@@ -1,0 +1,69 @@
+# Davy. `make demo` and `make test` are the two commands of the README.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+BUILD   := build
+DOWNLOADS := $(BUILD)/downloads
+BIN     := bin/davy
+TOOL    := $(GO) tool -modfile=tools/go.mod
+RUNTIMES := $(BUILD)/runtimes
+
+export GOFLAGS += -buildvcs=false
+
+.PHONY: build demo test check gate unit e2e sdk race fuzz bench gen setup-demo setup-test clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/davy
+
+# The lab, end to end, on an empty data directory.
+demo: setup-demo
+	$(BIN) demo --runtimes $(RUNTIMES)
+
+# Everything that must hold before a commit lands.
+test: setup-test gate unit e2e sdk
+
+check: gate unit
+
+gate:
+	@out=$$($(TOOL) gofumpt -l $$(git ls-files -co --exclude-standard '*.go' | grep -v '\.gen\.go$$')); \
+		if [ -n "$$out" ]; then echo "not formatted with gofumpt:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+unit:
+	$(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+
+e2e: build
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test ./test/e2e -count=1
+
+# Real SDK clients live in a module of their own, so that the product does not
+# carry their dependencies.
+sdk: build
+	cd test/sdk && DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) vet ./... && \
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) test ./...
+
+race:
+	$(GO) test -race $$($(GO) list ./... | grep -v -e /test/)
+
+# Every fuzz target for FUZZTIME each.
+FUZZTIME ?= 10s
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench: setup-demo
+	scripts/bench $(RUNTIMES)
+
+# Regenerates api/ from AWS's models; the wheel is pinned and not committed.
+gen:
+	scripts/generate $(BUILD)
+
+setup-demo: build
+	scripts/setup demo $(BUILD)
+	$(BIN) runtime add --runtimes $(RUNTIMES) --from $(DOWNLOADS)
+
+setup-test: build
+	scripts/setup test $(BUILD)
+	$(BIN) runtime add --runtimes $(RUNTIMES) --from $(DOWNLOADS)
+
+clean:
+	rm -rf bin $(BUILD)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"davy/internal/doctor"
+	"davy/internal/runtimes"
+	"davy/internal/sandbox"
+	"davy/internal/sandbox/launcher"
+	"davy/internal/sandbox/ns"
+)
+
+// runDoctor looks at the machine and tries a launcher.
+func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	fs := flag.NewFlagSet("davy doctor", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	data := fs.String("data-dir", defaultDataDir(os.Geteuid(), os.Getenv), "`directory` that holds everything")
+	dir := fs.String("runtimes", "", "`directory` of installed runtimes (default DIR/runtimes)")
+	if err := loadSettings(fs, args, os.Getenv); err != nil {
+		return err
+	}
+	if *dir == "" {
+		*dir = filepath.Join(*data, "runtimes")
+	}
+	store, err := runtimes.New(runtimes.Config{Dir: *dir})
+	if err != nil {
+		return err
+	}
+	driver, driverErr := tryLauncher()
+	if driver != nil {
+		defer driver.Close()
+	}
+	found := doctor.Examine(ctx, doctor.Config{
+		Root: "/", UID: os.Geteuid(), Driver: driver, DriverErr: driverErr, Runtimes: store,
+	})
+	fmt.Fprintf(stdout, "davy %s\n\n", versionString())
+	if !doctor.Print(stdout, found) {
+		return exitCode(1)
+	}
+	return nil
+}
+
+func tryLauncher() (sandbox.Driver, error) {
+	p, err := launcher.Start(launcher.Config{Instance: fmt.Sprintf("davy-doctor-%d", os.Getpid()), Spares: -1})
+	if err != nil {
+		return nil, err
+	}
+	d, err := ns.New(p.Socket)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}

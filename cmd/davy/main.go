@@ -1,0 +1,103 @@
+// Command davy runs AWS Lambda functions on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"davy/internal/sandbox/launcher"
+)
+
+// version is set by the build (-ldflags -X main.version=...).
+var version = ""
+
+// command is a subcommand of davy.
+type command struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "run the server", runServe},
+		{"demo", "run the lab against a server of its own and print each step", runDemo},
+		{"doctor", "say what this machine can do and how to fix what is missing", runDoctor},
+		{"runtime", "list the managed runtimes, or add one from an archive", runRuntime},
+		{"version", "print the version", runVersion},
+	}
+}
+
+func main() {
+	// The launcher and the first process of each sandbox are this same binary.
+	launcher.Main()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// exitCode is an error that carries a child's exit status and needs no text.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(stderr)
+		return 2
+	}
+	all := append(commands(), command{"server", "", runServer}) // for the supervisor, not for people
+	for _, c := range all {
+		if c.name != args[0] {
+			continue
+		}
+		err := c.run(ctx, args[1:], stdout, stderr)
+		var code exitCode
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, flag.ErrHelp):
+			return 2
+		case errors.As(err, &code):
+			return int(code)
+		}
+		fmt.Fprintf(stderr, "davy %s: %v\n", c.name, err)
+		return 1
+	}
+	fmt.Fprintf(stderr, "davy: unknown command %q\n", args[0])
+	usage(stderr)
+	return 2
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "Davy runs AWS Lambda functions on this machine.\n\nusage: davy COMMAND [flags]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\ndavy COMMAND -h lists a command's flags.\n")
+}
+
+func runVersion(_ context.Context, _ []string, stdout, _ io.Writer) error {
+	_, err := fmt.Fprintln(stdout, "davy "+versionString())
+	return err
+}
+
+// versionString prefers what the build said over what the module system knows.
+func versionString() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "development"
+}

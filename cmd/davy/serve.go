@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"davy/internal/sandbox/launcher"
+	"davy/internal/sandbox/ns"
+	"davy/internal/server"
+)
+
+// settingsFD is where a supervised server reads its settings: not in its
+// arguments, which everyone on the machine can see.
+const settingsFD = launcher.ControlFD + 1
+
+// serveSettings are the settings of `davy serve`.
+type serveSettings struct {
+	Server    server.Config
+	LogFormat string
+	LogLevel  slog.Level
+}
+
+var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+
+func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
+	var s serveSettings
+	fs := flag.NewFlagSet("davy serve", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&s.Server.DataDir, "data-dir", defaultDataDir(os.Geteuid(), os.Getenv), "`directory` that holds everything")
+	fs.StringVar(&s.Server.Listen, "listen", "127.0.0.1:4566", "`address` of the AWS APIs, HTTP and TLS")
+	fs.StringVar(&s.Server.ConsoleListen, "console-listen", "127.0.0.1:4567", "`address` of the console port")
+	fs.StringVar(&s.Server.Domain, "domain", "localhost", "parent `name` of virtual hosts (BUCKET.s3.NAME)")
+	fs.StringVar(&s.Server.Account, "account", "000000000000", "`id` of the account, 12 digits")
+	fs.StringVar(&s.Server.RootAccessKey, "root-access-key", "", "access `key` id of the root user, instead of the one in DIR/credentials")
+	fs.StringVar(&s.Server.RootSecretKey, "root-secret-key", "", "its `secret`")
+	fs.StringVar(&s.Server.RuntimesDir, "runtimes", "", "`directory` of installed runtimes (default DIR/runtimes)")
+	fs.IntVar(&s.Server.Concurrency, "concurrency", 1000, "concurrent executions of the account in a region")
+	fs.DurationVar(&s.Server.Drain, "drain", 30*time.Second, "how long requests and functions under way may take to end after SIGTERM")
+	fs.StringVar(&s.LogFormat, "log-format", "text", "text or json")
+	fs.TextVar(&s.LogLevel, "log-level", slog.LevelInfo, "debug (with a line per request), info, warn or error")
+	if err := loadSettings(fs, args, os.Getenv); err != nil {
+		return nil, err
+	}
+	switch {
+	case s.LogFormat != "text" && s.LogFormat != "json":
+		return nil, fmt.Errorf("--log-format %q: text or json", s.LogFormat)
+	case !accountForm.MatchString(s.Server.Account):
+		return nil, fmt.Errorf("--account %q: 12 digits", s.Server.Account)
+	case (s.Server.RootAccessKey == "") != (s.Server.RootSecretKey == ""):
+		return nil, errors.New("--root-access-key and --root-secret-key go together")
+	case s.Server.DataDir == "":
+		return nil, errors.New("--data-dir is empty")
+	}
+	dir, err := filepath.Abs(s.Server.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	s.Server.DataDir = dir
+	if s.Server.RuntimesDir == "" {
+		s.Server.RuntimesDir = filepath.Join(dir, "runtimes")
+	}
+	if s.Server.RuntimesDir, err = filepath.Abs(s.Server.RuntimesDir); err != nil {
+		return nil, err
+	}
+	s.Server.Version = versionString()
+	return &s, nil
+}
+
+func (s *serveSettings) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// runServe is the supervisor: it prepares the data directory, starts the
+// launcher and the unprivileged server, and ends with the server's status.
+func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
+	s, err := parseServe(args, stderr)
+	if err != nil {
+		return err
+	}
+	if err := prepareDataDir(s.Server.DataDir, s.Server.RuntimesDir, s.Server.SandboxRoots()); err != nil {
+		return err
+	}
+	settings, err := pipeSettings(s)
+	if err != nil {
+		return err
+	}
+	defer settings.Close()
+	sum := sha256.Sum256([]byte(s.Server.DataDir))
+	// The supervisor handles signals itself: the server drains on the first
+	// and ends at once on the second.
+	code, err := launcher.Supervise(context.Background(), launcher.SuperviseConfig{
+		Launcher: launcher.Config{
+			Instance: "davy-" + hex.EncodeToString(sum[:6]),
+			Roots:    s.Server.SandboxRoots(),
+		},
+		ServerArgs: []string{"server"},
+		ServerEnv:  []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "TZ=" + os.Getenv("TZ")},
+		ExtraFiles: []*os.File{settings},
+		Log:        s.logger(stderr),
+	})
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return exitCode(code)
+	}
+	return nil
+}
+
+// pipeSettings returns a file from which the settings can be read once.
+func pipeSettings(s *serveSettings) (*os.File, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode settings: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	// A pipe holds 64 KiB, which settings never reach: no reader is needed yet.
+	_, err = w.Write(text)
+	if err = errors.Join(err, w.Close()); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// runServer is the unprivileged server below the supervisor.
+func runServer(ctx context.Context, _ []string, stdout, stderr io.Writer) error {
+	f := os.NewFile(settingsFD, "settings")
+	if f == nil {
+		return errors.New("this command is started by `davy serve`")
+	}
+	var s serveSettings
+	err := json.NewDecoder(f).Decode(&s)
+	f.Close()
+	if err != nil {
+		return fmt.Errorf("this command is started by `davy serve`: read settings: %w", err)
+	}
+	log := s.logger(stderr)
+	driver, err := ns.Connect(launcher.ControlFD)
+	if err != nil {
+		return fmt.Errorf("connect to the launcher: %w", err)
+	}
+	for _, missing := range driver.Missing() {
+		log.Warn("protection is missing", "what", missing)
+	}
+	s.Server.Driver = driver
+	s.Server.Log = log
+	return server.Run(ctx, s.Server, func(api, console string) {
+		fmt.Fprintf(stdout, "davy ready api=%s console=%s data=%s\n", api, console, s.Server.DataDir)
+	})
+}

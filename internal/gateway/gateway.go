@@ -1,0 +1,151 @@
+// Package gateway is the door: it takes every request of every AWS client,
+// finds the service and operation it is for, has its signature verified and
+// its right decided, calls the service and writes the answer.
+//
+// The invariant: a service's method runs only for a request whose signature
+// was verified, whose input obeys the model, and which the authoriser allowed.
+// Errors that are not modelled are logged here, once, and leave as the
+// protocol's internal error without their text.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"davy/internal/awsapi"
+	"davy/internal/gateway/localca"
+	"davy/internal/sigv4"
+)
+
+// Limits of one connection. Bodies are bounded per operation.
+const (
+	maxHeaderBytes    = 64 << 10
+	readHeaderTimeout = 30 * time.Second
+	idleTimeout       = 3 * time.Minute
+)
+
+// Authorizer decides whether the caller may do what the decoded input asks.
+// It returns nil or the modelled refusal.
+type Authorizer interface {
+	Authorize(ctx context.Context, call *awsapi.Call, service, operation string, in any) error
+}
+
+// Backend is a service and what implements it: Impl has the methods of the
+// API interface generated for Service.
+type Backend struct {
+	Service *awsapi.Service
+	Impl    any
+}
+
+// Config says what stands behind the door.
+type Config struct {
+	Backends   []Backend
+	Verifier   *sigv4.Verifier // required
+	Authorizer Authorizer      // required
+	CA         *localca.CA     // required
+	// Used is told of every access key that signed a request well; nil: nobody.
+	Used    func(accessKeyID, service, region string)
+	Domain  string       // of virtual hosts; "localhost" when empty
+	Version string       // told by the health page
+	Log     *slog.Logger // nil means discard
+}
+
+// Gateway serves AWS's APIs. Safe for concurrent use.
+type Gateway struct {
+	cfg    Config
+	log    *slog.Logger
+	byName map[string]*backend // by signing name
+	s3     *backend
+	door   *door
+	http   *http.Server
+}
+
+// backend is a Backend with what the gateway derives from it.
+type backend struct {
+	Backend
+	family sigv4.Family
+	s3     bool
+}
+
+// New checks cfg and returns a gateway that serves once Run is called.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Verifier == nil || cfg.Authorizer == nil || cfg.CA == nil {
+		return nil, errors.New("gateway: Verifier, Authorizer and CA are required")
+	}
+	if cfg.Domain == "" {
+		cfg.Domain = "localhost"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{cfg: cfg, log: cfg.Log, byName: make(map[string]*backend), door: newDoor()}
+	for _, b := range cfg.Backends {
+		be := &backend{Backend: b, family: familyOf(b.Service.Protocol), s3: b.Service.Protocol == awsapi.RESTXML}
+		g.byName[b.Service.SigningName] = be
+		if be.s3 {
+			g.s3 = be
+		}
+	}
+	g.http = &http.Server{
+		Handler:           g,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		TLSConfig:         cfg.CA.TLSConfig(),
+		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	return g, nil
+}
+
+func familyOf(p awsapi.Protocol) sigv4.Family {
+	switch p {
+	case awsapi.RESTXML:
+		return sigv4.S3
+	case awsapi.RESTJSON:
+		return sigv4.RESTJSON
+	case awsapi.Query:
+		return sigv4.Query
+	default:
+		return sigv4.JSON
+	}
+}
+
+// Run serves until ctx ends, then lets requests under way finish for at most
+// drain and returns.
+func (g *Gateway) Run(ctx context.Context, drain time.Duration) error {
+	serving, stop := errgroup.WithContext(context.WithoutCancel(ctx))
+	serving.Go(func() error { return ignoreClosed(g.http.Serve(g.door.plain)) })
+	serving.Go(func() error { return ignoreClosed(g.http.ServeTLS(g.door.secure, "", "")) })
+	select {
+	case <-ctx.Done():
+	case <-stop.Done():
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	err := g.http.Shutdown(limit)
+	if errors.Is(err, context.DeadlineExceeded) {
+		g.log.WarnContext(ctx, "requests were cut off", "drain", drain)
+		err = g.http.Close()
+	}
+	g.door.close()
+	return errors.Join(err, serving.Wait())
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Serve accepts connections from l, HTTP and TLS alike, until ctx ends or l is
+// closed. It may be called for any number of listeners.
+func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
+	return g.door.serve(ctx, l)
+}

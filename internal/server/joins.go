@@ -1,0 +1,212 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+
+	"davy/api/lambdaapi"
+	"davy/internal/arn"
+	"davy/internal/authz"
+	"davy/internal/awsapi"
+	"davy/internal/blob/tree"
+	"davy/internal/execenv"
+	"davy/internal/gateway"
+	"davy/internal/iam"
+	"davy/internal/invoke"
+	"davy/internal/lambda"
+	"davy/internal/policy"
+	"davy/internal/s3"
+	"davy/internal/state"
+)
+
+// lambdaAPI is Lambda as clients see it: control plane and data plane.
+type lambdaAPI struct {
+	*lambda.Service
+	data *invoke.Dispatcher
+}
+
+func (a lambdaAPI) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest) (*lambdaapi.InvocationResponse, error) {
+	return a.data.Invoke(ctx, in)
+}
+
+func (a lambdaAPI) InvokeAsync(ctx context.Context, in *lambdaapi.InvokeAsyncRequest) (*lambdaapi.InvokeAsyncResponse, error) {
+	return a.data.InvokeAsync(ctx, in)
+}
+
+// catalogue gives invoke the functions of lambda.
+type catalogue struct{ lambda *lambda.Service }
+
+func (c catalogue) Resolve(ctx context.Context, account, region, name, qualifier string) (*execenv.Function, invoke.Settings, error) {
+	fn, s, err := c.lambda.Resolve(ctx, account, region, name, qualifier)
+	return fn, invoke.Settings(s), err
+}
+
+// resources gives authz the policies that belong to resources.
+type resources struct {
+	s3     *s3.Service
+	lambda *lambda.Service
+	iam    *iam.Service
+	parsed policyCache
+}
+
+// ResourcePolicy finds the policy of the bucket, function or role that a
+// resource's ARN lies in.
+func (r *resources) ResourcePolicy(ctx context.Context, resourceARN string) (*policy.Document, string, map[string]string, error) {
+	a, err := arn.Parse(resourceARN)
+	if err != nil {
+		return nil, "", nil, nil // no resource, and so nothing to allow
+	}
+	switch a.Service {
+	case "s3":
+		name, _, _ := strings.Cut(a.Resource, "/")
+		info, ok, err := r.s3.Bucket(ctx, name)
+		if err != nil || !ok {
+			return nil, "", nil, err
+		}
+		doc, err := r.parsed.document(info.Policy)
+		return doc, info.Owner, nil, err
+	case "lambda":
+		text, err := r.lambda.FunctionPolicy(ctx, resourceARN)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		doc, err := r.parsed.document(string(text))
+		return doc, a.Account, nil, err
+	case "iam":
+		return r.iam.TrustPolicy(ctx, resourceARN)
+	}
+	return nil, "", nil, nil
+}
+
+// policyCache keeps parsed policies by their text.
+type policyCache struct {
+	mu   sync.RWMutex
+	docs map[string]*policy.Document
+}
+
+// maxCachedPolicies bounds the cache; it starts anew when it is full.
+const maxCachedPolicies = 4096
+
+func (c *policyCache) document(text string) (*policy.Document, error) {
+	if text == "" {
+		return nil, nil
+	}
+	c.mu.RLock()
+	doc := c.docs[text]
+	c.mu.RUnlock()
+	if doc != nil {
+		return doc, nil
+	}
+	doc, err := policy.Parse(text, policy.Resource)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.docs == nil || len(c.docs) >= maxCachedPolicies {
+		c.docs = make(map[string]*policy.Document)
+	}
+	c.docs[text] = doc
+	return doc, nil
+}
+
+// bucketPolicies tells s3 whether a bucket policy is well made.
+type bucketPolicies struct{}
+
+func (bucketPolicies) CheckBucketPolicy(_ context.Context, document, _ string) error {
+	_, err := policy.Parse(document, policy.Resource)
+	if m, ok := errors.AsType[*policy.MalformedError](err); ok {
+		return errors.New(m.Reason)
+	}
+	return err
+}
+
+// triggers gives s3 the way to functions.
+type triggers struct {
+	invoke *invoke.Dispatcher
+	authz  *authz.Authorizer
+	lambda *lambda.Service
+}
+
+// Message makes the message that will deliver an event.
+func (t *triggers) Message(ctx context.Context, target, bucketARN, account string, event []byte) (state.Msg, bool, error) {
+	return t.invoke.Message(ctx, target, bucketARN, account, event)
+}
+
+// CheckFunction tells whether a bucket may have the function as its target.
+func (t *triggers) CheckFunction(ctx context.Context, functionARN, bucketARN, account string) error {
+	may, err := t.authz.ServiceMayInvoke(ctx, "s3.amazonaws.com", functionARN, bucketARN, account)
+	if err != nil {
+		return err
+	}
+	if !may {
+		return s3.ErrDestination
+	}
+	return nil
+}
+
+// executionRoles tells lambda which roles it may assume.
+type executionRoles struct{ authz *authz.Authorizer }
+
+func (e executionRoles) AssumableByLambda(ctx context.Context, roleARN string) error {
+	return e.authz.Trusts(ctx, roleARN, "lambda.amazonaws.com")
+}
+
+// sessions gives execenv the credentials of execution roles.
+type sessions struct{ iam *iam.Service }
+
+func (s sessions) RoleSession(ctx context.Context, roleARN, name string) (execenv.Credentials, error) {
+	c, err := s.iam.RoleSession(ctx, roleARN, name)
+	if err != nil {
+		return execenv.Credentials{}, err
+	}
+	return execenv.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken, Expires: c.Expires,
+	}, nil
+}
+
+// logPermissions tells logs what an execution role may write.
+type logPermissions struct{ authz *authz.Authorizer }
+
+func (l logPermissions) Allowed(ctx context.Context, roleARN, action, resource string) (bool, error) {
+	d, err := l.authz.RoleAllowed(ctx, roleARN, action, resource, nil)
+	return err == nil && d.Allowed, err
+}
+
+// codeBucket reads deployment packages that were uploaded to a bucket. The
+// caller's right to read them is part of the operation's authorisation.
+type codeBucket struct{ s3 *s3.Service }
+
+func (c codeBucket) OpenObject(ctx context.Context, bucket, key, version string) (io.ReadCloser, error) {
+	body, _, err := c.s3.Open(ctx, bucket, key, version)
+	return body, err
+}
+
+// checkZip words what is wrong with a deployment package as Lambda does.
+func checkZip(zip io.ReaderAt, size int64) error {
+	err := tree.Check(zip, size)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, tree.ErrTooLarge):
+		return invalidParameter("Unzipped size must be smaller than 262144000 bytes")
+	}
+	return invalidParameter("Could not unzip uploaded file. Please check your file, then try to upload again.")
+}
+
+func invalidParameter(message string) error {
+	return awsapi.Errorf(http.StatusBadRequest, "InvalidParameterValueException", "%s", message)
+}
+
+// door lets environments reach the gateway.
+type door struct {
+	ctx     context.Context
+	gateway *gateway.Gateway
+}
+
+func (d *door) Serve(l net.Listener) error { return d.gateway.Serve(d.ctx, l) }

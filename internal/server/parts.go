@@ -1,0 +1,194 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"davy/api/iamapi"
+	"davy/api/lambdaapi"
+	"davy/api/logsapi"
+	"davy/api/s3api"
+	"davy/api/stsapi"
+	"davy/internal/authz"
+	"davy/internal/blob/disk"
+	"davy/internal/blob/tree"
+	"davy/internal/execenv"
+	"davy/internal/gateway"
+	"davy/internal/iam"
+	"davy/internal/invoke"
+	"davy/internal/lambda"
+	"davy/internal/logs"
+	"davy/internal/runtimes"
+	"davy/internal/s3"
+	"davy/internal/sigv4"
+	"davy/internal/state/sqlite"
+)
+
+// awsDomain is what functions with hard-wired endpoints ask for.
+const awsDomain = "amazonaws.com"
+
+// parts is a built server: what runs, and what must be closed.
+type parts struct {
+	gateway *gateway.Gateway
+
+	runs   []func(context.Context) error
+	closes []func() error // in order of building
+}
+
+// background are the functions that work until their context ends.
+func (p *parts) background() []func(context.Context) error { return p.runs }
+
+// close closes what was built, last first.
+func (p *parts) close() error {
+	var errs []error
+	for i := len(p.closes) - 1; i >= 0; i-- {
+		errs = append(errs, p.closes[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// build makes every part and gives each what it needs. endpoint is the URL
+// that clients of this machine use.
+func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err error) {
+	p := &parts{}
+	p.closes = append(p.closes, cfg.Driver.Close)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	in := func(elem string) string { return filepath.Join(cfg.DataDir, elem) }
+
+	// Storage.
+	store, err := sqlite.Open(ctx, sqlite.Config{Dir: cfg.DataDir, Log: cfg.Log})
+	if err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	p.closes = append(p.closes, store.Close)
+	logStore, err := sqlite.OpenLogs(ctx, sqlite.LogsConfig{Dir: in(logsDir)})
+	if err != nil {
+		return nil, fmt.Errorf("open logs: %w", err)
+	}
+	p.closes = append(p.closes, logStore.Close)
+	// Two stores of bytes: each service deletes what it alone knows to be
+	// without an owner.
+	objects, err := disk.Open(disk.Config{Dir: in(objectsDir)})
+	if err != nil {
+		return nil, fmt.Errorf("open objects: %w", err)
+	}
+	packages, err := disk.Open(disk.Config{Dir: in(packagesDir)})
+	if err != nil {
+		return nil, fmt.Errorf("open packages: %w", err)
+	}
+
+	// Identity.
+	install := installation{dir: cfg.DataDir}
+	ca, err := install.authority(awsDomain, cfg.Domain)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := iam.New(ctx, iam.Config{Store: store})
+	if err != nil {
+		return nil, fmt.Errorf("start iam: %w", err)
+	}
+	rootID, rootSecret, err := identity.Bootstrap(ctx, cfg.Account, cfg.RootAccessKey, cfg.RootSecretKey)
+	if err != nil {
+		return nil, fmt.Errorf("create the account: %w", err)
+	}
+	if err := install.clientFiles(rootID, rootSecret, endpoint); err != nil {
+		return nil, err
+	}
+	policies := &resources{iam: identity}
+	judge, err := authz.New(authz.Config{Identities: identity, Resources: policies, Entities: identity, Log: cfg.Log, PerKeyDelete: true})
+	if err != nil {
+		return nil, fmt.Errorf("start authz: %w", err)
+	}
+
+	// Services.
+	triggers := &triggers{authz: judge}
+	objectService, err := s3.New(s3.Config{
+		Store: store, Blobs: objects, Log: cfg.Log,
+		Events: triggers, Destinations: triggers, Policies: bucketPolicies{}, Deletes: judge,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start s3: %w", err)
+	}
+	policies.s3 = objectService
+
+	installed, err := runtimes.New(runtimes.Config{Dir: cfg.RuntimesDir, BootDir: in(bootstrapDir), CAPEM: ca.CertificatePEM(), Log: cfg.Log})
+	if err != nil {
+		return nil, fmt.Errorf("open runtimes: %w", err)
+	}
+	var names []string
+	for _, r := range runtimes.All() {
+		names = append(names, r.Name)
+	}
+	control, err := lambda.New(lambda.Config{
+		State: store, Blobs: packages, Roles: executionRoles{judge}, Objects: codeBucket{objectService},
+		CheckZip: checkZip, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start lambda: %w", err)
+	}
+	policies.lambda = control
+
+	logService, err := logs.New(logs.Config{State: store, Logs: logStore, Log: cfg.Log})
+	if err != nil {
+		return nil, fmt.Errorf("start logs: %w", err)
+	}
+	sink, err := logs.NewSink(ctx, logs.SinkConfig{Service: logService, Permissions: logPermissions{judge}, Log: cfg.Log})
+	if err != nil {
+		return nil, fmt.Errorf("start log sink: %w", err)
+	}
+	code, err := tree.Open(tree.Config{Dir: in(codeDir), Load: control.CodeZip})
+	if err != nil {
+		return nil, fmt.Errorf("open code: %w", err)
+	}
+
+	// Execution. Environments reach the gateway, which is built last.
+	inside := &door{ctx: context.WithoutCancel(ctx)}
+	environments, err := execenv.New(execenv.Config{
+		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
+		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain}, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start environments: %w", err)
+	}
+	dispatcher, err := invoke.New(invoke.Config{
+		Functions: catalogue{control}, Environments: environments, State: store, Permissions: judge,
+		Grace: max(cfg.Drain-5*time.Second, time.Second), Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start invoke: %w", err)
+	}
+	triggers.invoke = dispatcher
+
+	// The door.
+	verifier, err := sigv4.New(sigv4.Config{Keys: identity})
+	if err != nil {
+		return nil, err
+	}
+	p.gateway, err = gateway.New(gateway.Config{
+		Backends: []gateway.Backend{
+			{Service: iamapi.Service, Impl: identity},
+			{Service: stsapi.Service, Impl: identity.STS()},
+			{Service: s3api.Service, Impl: objectService},
+			{Service: lambdaapi.Service, Impl: lambdaAPI{control, dispatcher}},
+			{Service: logsapi.Service, Impl: logService},
+		},
+		Verifier: verifier, Authorizer: judge, CA: ca, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	inside.gateway = p.gateway
+
+	p.runs = append(p.runs, objectService.Run, control.Run, logService.Run, dispatcher.Run, sweepPackages(packages, control, cfg.Log))
+	// Environments end after the dispatcher has let events finish, and their
+	// last lines are written before the log store is closed.
+	p.closes = append(p.closes, sink.Close, environments.Close)
+	return p, nil
+}
