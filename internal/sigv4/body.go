@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -94,7 +95,8 @@ func s3Payload(r *http.Request, c *claim, query []pair) (payload, *Error) {
 				}
 			}
 		}
-		if len(p.trailers) == 0 || len(p.trailers) > maxTrailers {
+		other := func(name string) bool { return !strings.HasPrefix(name, "x-amz-checksum-") }
+		if len(p.trailers) == 0 || len(p.trailers) > maxTrailers || slices.ContainsFunc(p.trailers, other) {
 			return p, s3Error(http.StatusBadRequest, "InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
 		}
 	default:
@@ -134,8 +136,9 @@ func (p payload) wrap(r *http.Request, signer chunkSigner) {
 		r.Trailer = nil // filled at the end; those of HTTP itself are not signed
 		stripChunkedCoding(r.Header)
 	case p.hash == UnsignedPayload:
+		r.Body = &plainReader{body: body, request: r}
 	default:
-		r.Body = &hashReader{body: body, hash: sha256.New(), want: p.hash}
+		r.Body = &plainReader{body: body, request: r, hash: sha256.New(), want: p.hash}
 	}
 }
 
@@ -157,32 +160,43 @@ func stripChunkedCoding(h http.Header) {
 	h.Set("Content-Encoding", strings.Join(keep, ","))
 }
 
-// hashReader passes a body through and fails at its end if its hash is not
-// the one that was signed.
-type hashReader struct {
-	body io.ReadCloser
-	hash hash.Hash
-	want string
-	err  error
+// plainReader passes a body through. At its end it fails if the hash is not the
+// one that was signed, and drops the trailers of HTTP itself: nobody signed them.
+type plainReader struct {
+	body    io.ReadCloser
+	request *http.Request
+	hash    hash.Hash // nil: the body is not signed
+	want    string
+	err     error
 }
 
-func (h *hashReader) Read(p []byte) (int, error) {
-	if h.err != nil {
-		return 0, h.err
+func (p *plainReader) Read(b []byte) (int, error) {
+	if p.err != nil {
+		return 0, p.err
 	}
-	n, err := h.body.Read(p)
-	h.hash.Write(p[:n])
+	n, err := p.body.Read(b)
+	if p.hash != nil {
+		p.hash.Write(b[:n])
+	}
 	if errors.Is(err, io.EOF) {
-		err = io.EOF
-		// The hash was signed as it was sent; hex has two cases.
-		if got := hex.EncodeToString(h.hash.Sum(nil)); !strings.EqualFold(got, h.want) {
-			err = s3Error(http.StatusBadRequest, "XAmzContentSHA256Mismatch",
-				"The provided 'x-amz-content-sha256' header does not match what was computed.",
-				"ClientComputedContentSHA256", h.want, "S3ComputedContentSHA256", got)
-		}
+		err = p.end()
 	}
-	h.err = err
+	p.err = err
 	return n, err
 }
 
-func (h *hashReader) Close() error { return h.body.Close() }
+func (p *plainReader) end() error {
+	p.request.Trailer = nil
+	if p.hash == nil {
+		return io.EOF
+	}
+	// The hash was signed as it was sent; hex has two cases.
+	if got := hex.EncodeToString(p.hash.Sum(nil)); !strings.EqualFold(got, p.want) {
+		return s3Error(http.StatusBadRequest, "XAmzContentSHA256Mismatch",
+			"The provided 'x-amz-content-sha256' header does not match what was computed.",
+			"ClientComputedContentSHA256", p.want, "S3ComputedContentSHA256", got)
+	}
+	return io.EOF
+}
+
+func (p *plainReader) Close() error { return p.body.Close() }

@@ -1,11 +1,13 @@
 package sigv4
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -278,6 +280,7 @@ func TestS3_BodyRefused(t *testing.T) {
 		{"no decoded length", noLength, "MissingContentLength"},
 		{"SigV4a chunks", plain("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", ""), "NotImplemented"},
 		{"trailer mode without trailers", plain(StreamingPayloadTrailer, ""), "InvalidRequest"},
+		{"a trailer that is no checksum", chunkedPut(StreamingUnsignedTrailer, body, 8192, "x-amz-meta-a:b"), "InvalidRequest"},
 		{"data changed", edit(StreamingPayload, "xxx", "xyx"), "SignatureDoesNotMatch"},
 		{"chunk signature changed", edit(StreamingPayload, "chunk-signature=", "chunk-signature=0"), "SignatureDoesNotMatch"},
 		{"chunk signature missing", edit(StreamingPayload, ";chunk-signature=", ";chunk-sig="), "IncompleteBody"},
@@ -325,5 +328,43 @@ func TestS3_Anonymous(t *testing.T) {
 	signed.Header.Del("Authorization")
 	if _, err := v.Verify(signed, Target{Service: "s3", Family: S3, AllowAnonymous: true}); err == nil {
 		t.Error("signed chunks without a signature were accepted")
+	}
+}
+
+// TestS3_HTTPTrailers: what comes after a body of HTTP's own chunks is not
+// signed, so no service sees it.
+func TestS3_HTTPTrailers(t *testing.T) {
+	for _, mode := range []string{UnsignedPayload, hashHex([]byte("hello"))} {
+		r := request("PUT", "/b/k", "", "Host: localhost")
+		Sign(r, docCredentials, "s3", "us-east-1", docTime, mode)
+		var b strings.Builder
+		fmt.Fprintf(&b, "PUT /b/k HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTrailer: X-Amz-Checksum-Crc32\r\n")
+		for name, values := range r.Header {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, values[0])
+		}
+		b.WriteString("\r\n5\r\nhello\r\n0\r\nX-Amz-Checksum-Crc32: AAAAAA==\r\nX-Amz-Other: x\r\n\r\n")
+		in, err := http.ReadRequest(bufio.NewReader(strings.NewReader(b.String())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newVerifier(t, docTime).Verify(in, s3Target); err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(in.Body); err != nil || string(body) != "hello" {
+			t.Errorf("body %q, %v", body, err)
+		}
+		if len(in.Trailer) != 0 {
+			t.Errorf("%s: trailers %v", mode, in.Trailer)
+		}
+	}
+}
+
+func TestSecrets_areNotPrinted(t *testing.T) {
+	for _, v := range []any{docCredentials, Credential{SecretAccessKey: docSecret}} {
+		var b strings.Builder
+		slog.New(slog.NewTextHandler(&b, nil)).Info("m", "v", v)
+		if out := fmt.Sprintf("%v %+v %s", v, v, b.String()); strings.Contains(out, docSecret) {
+			t.Errorf("printed: %s", out)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package sigv4
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +16,12 @@ type Credentials struct {
 	SecretAccessKey string
 	SessionToken    string // empty for a long-term key
 }
+
+// String shows the access key id only.
+func (c Credentials) String() string { return c.AccessKeyID }
+
+// LogValue shows the access key id only.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.AccessKeyID) }
 
 // Sign signs a client's request in its Authorization header: its method, URL,
 // host and headers, but for those that proxies change. payloadHash is the hex

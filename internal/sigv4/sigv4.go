@@ -16,6 +16,7 @@ package sigv4
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -61,6 +62,12 @@ type Credential struct {
 	SecretAccessKey string
 	Principal       any // whoever the key belongs to; handed through in Identity
 }
+
+// String hides the secret.
+func (Credential) String() string { return "credential (hidden)" }
+
+// LogValue hides the secret.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // KeyLookup finds the secret of an access key. sessionToken is empty for a
 // long-term key. It must be safe for concurrent use and should do no I/O.
