@@ -34,6 +34,10 @@ func serviceError() error {
 	return &lambdaapi.ServiceException{Type: new("Service"), Message: new("The AWS Lambda service encountered an internal error.")}
 }
 
+func roleError() error {
+	return awsapi.Errorf(http.StatusForbidden, "AccessDeniedException", "The role defined for the function cannot be assumed by Lambda.")
+}
+
 // throttled is AWS's answer to an invocation beyond a limit.
 func throttled(why lambdaapi.ThrottleReason) error {
 	return &lambdaapi.TooManyRequestsException{

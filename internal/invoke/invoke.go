@@ -119,6 +119,15 @@ func New(cfg Config) (*Dispatcher, error) {
 // ones as long as Config.Grace says.
 func (d *Dispatcher) Run(ctx context.Context) error { return d.queue.run(ctx) }
 
+// LimitsChanged looks again at events that wait for concurrency: for calling
+// when reservations change. It never blocks.
+func (d *Dispatcher) LimitsChanged() {
+	select {
+	case d.queue.done <- struct{}{}:
+	default:
+	}
+}
+
 // Invoke runs a function and answers with its result, or queues an event, or
 // tells whether it could be run.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html

@@ -30,8 +30,15 @@ const (
 
 // catalogue is a Functions in memory: the settings by unqualified ARN.
 type catalogue struct {
-	mu  sync.Mutex
-	set map[string]invoke.Settings
+	mu       sync.Mutex
+	set      map[string]invoke.Settings
+	revision string
+}
+
+func (c *catalogue) revise(revision string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revision = revision
 }
 
 func defaults() invoke.Settings {
@@ -75,7 +82,7 @@ func (c *catalogue) Resolve(_ context.Context, account, region, nameOrARN, quali
 	if qualifier != "" {
 		set.InvokedARN += ":" + qualifier
 	}
-	return &execenv.Function{ARN: arn, Name: arn[strings.LastIndex(arn, ":")+1:], Version: "$LATEST", Account: account, Region: region}, set, nil
+	return &execenv.Function{ARN: arn, Name: arn[strings.LastIndex(arn, ":")+1:], Version: "$LATEST", Account: account, Region: region, Revision: c.revision}, set, nil
 }
 
 // environments runs a Go function for each invocation.
@@ -219,6 +226,32 @@ func TestInvoke_EnvironmentFailure(t *testing.T) {
 	}
 }
 
+func TestInvoke_RoleCannotBeAssumed(t *testing.T) {
+	cause := errors.New("no trust")
+	d := dispatcher(t, functions("fn"), statetest.NewMemory(), func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {
+		return execenv.Outcome{}, cause
+	}, func(c *invoke.Config) { c.RoleError = func(err error) bool { return errors.Is(err, cause) } })
+	_, err := d.Invoke(request(t.Context()), &lambdaapi.InvocationRequest{FunctionName: new("fn")})
+	wantError(t, err, "AccessDeniedException", "The role defined for the function cannot be assumed by Lambda.")
+}
+
+// A version that was replaced while its environment was made is not the
+// caller's business: the new one runs.
+func TestInvoke_FollowsAReplacedVersion(t *testing.T) {
+	c := functions("fn")
+	d := dispatcher(t, c, statetest.NewMemory(), func(_ context.Context, fn execenv.Function, _ execenv.Invocation) (execenv.Outcome, error) {
+		if fn.Revision == "" {
+			c.revise("new")
+			return execenv.Outcome{}, errors.New("code is gone")
+		}
+		return execenv.Outcome{Payload: []byte("1")}, nil
+	})
+	out, err := d.Invoke(request(t.Context()), &lambdaapi.InvocationRequest{FunctionName: new("fn")})
+	if err != nil || string(out.Payload) != "1" {
+		t.Fatalf("response = %+v, %v", out, err)
+	}
+}
+
 func TestInvoke_Throttled(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -333,4 +366,33 @@ func TestMessage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fixed is a Functions that does nothing.
+type fixed struct {
+	fn  execenv.Function
+	set invoke.Settings
+}
+
+func (f *fixed) Resolve(context.Context, string, string, string, string) (*execenv.Function, invoke.Settings, error) {
+	return &f.fn, f.set, nil
+}
+
+// What the dispatcher adds to a warm invocation.
+func BenchmarkInvoke(b *testing.B) {
+	f := &fixed{execenv.Function{ARN: fnARN, Account: account, Region: region, Version: "$LATEST"}, defaults()}
+	d, err := invoke.New(invoke.Config{Functions: f, Environments: environments(echo), State: statetest.NewMemory()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	payload := []byte(`{"text":"` + strings.Repeat("x", 1000) + `"}`)
+	ctx := request(b.Context())
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := d.Invoke(ctx, &lambdaapi.InvocationRequest{FunctionName: new("fn"), Payload: payload}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }

@@ -36,7 +36,7 @@ const (
 type queue struct {
 	cfg   Config
 	limit *limiter
-	done  chan struct{} // receives when a worker became free that was missed
+	done  chan struct{} // receives when what could not start before may start now
 	hide  time.Duration // visibility, but for tests that cannot wait for it
 
 	mu      sync.Mutex

@@ -248,6 +248,30 @@ func TestQueue_WaitsForAPlace(t *testing.T) {
 	}
 }
 
+func TestQueue_LimitsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, set := functions(), defaults()
+		set.Reserved = 1
+		c.put("fn", set)
+		j := &journal{begin: time.Now()}
+		d := dispatcher(t, c, statetest.NewMemory(), func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {
+			j.add("run")
+			time.Sleep(time.Hour)
+			return execenv.Outcome{}, nil
+		}, func(c *invoke.Config) { c.Grace = 2 * time.Hour })
+		defer start(t, d)()
+		for range 3 {
+			send(t, d, "fn")
+		}
+		time.Sleep(time.Minute)
+		set.Reserved = 2
+		c.put("fn", set)
+		d.LimitsChanged()
+		synctest.Wait()
+		j.want(t, "0s run", "60s run")
+	})
+}
+
 func TestQueue_WorkersAreBoundedAndFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

@@ -23,20 +23,51 @@ func (s *Service) PutFunctionConcurrency(ctx context.Context, in *lambdaapi.PutF
 		return nil, constraint(n, "reservedConcurrentExecutions", "Member must have value greater than or equal to 0")
 	}
 	_, err = s.update(ctx, k, false, func(c *change) error {
-		all, _, err := s.reservations(ctx, k.account, k.region)
-		if err != nil {
-			return err
-		}
-		floor := min(minUnreserved, s.cfg.Concurrency)
-		if s.cfg.Concurrency-sum(all, k.name)-int(n) < floor && n > 0 {
-			return invalid("Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [%d].", floor)
-		}
-		return c.reserve(&n)
+		return c.reserve(&n, func(all map[string]int32) error {
+			floor := min(minUnreserved, s.cfg.Concurrency)
+			if n > 0 && s.cfg.Concurrency-sum(all) < floor {
+				return invalid("Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [%d].", floor)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.limitsChanged()
 	return &lambdaapi.Concurrency{ReservedConcurrentExecutions: &n}, nil
+}
+
+// reserve writes the function's reservation into the account's document, if
+// check (which may be nil) is content with what all would have then.
+func (c *change) reserve(n *int32, check func(all map[string]int32) error) error {
+	all, rev, err := c.s.reservations(c.ctx, c.key.account, c.key.region)
+	if err != nil {
+		return err
+	}
+	if n == nil {
+		delete(all, c.key.name)
+	} else {
+		all[c.key.name] = *n
+	}
+	if check != nil {
+		if err := check(all); err != nil {
+			return err
+		}
+	}
+	c.f.Reserved = n
+	if len(all) == 0 {
+		c.batch.Ops = append(c.batch.Ops, state.Op{Key: concurrencyKey(c.key.account, c.key.region), IfRev: rev})
+		return nil
+	}
+	return c.put(concurrencyKey(c.key.account, c.key.region), all, rev)
+}
+
+// limitsChanged tells whoever holds events back for want of concurrency.
+func (s *Service) limitsChanged() {
+	if s.cfg.LimitsChanged != nil {
+		s.cfg.LimitsChanged()
+	}
 }
 
 // whole is the function that an operation names which knows no qualifier.
@@ -73,11 +104,12 @@ func (s *Service) DeleteFunctionConcurrency(ctx context.Context, in *lambdaapi.D
 		if c.f.Reserved == nil {
 			return errUnchanged
 		}
-		return c.reserve(nil)
+		return c.reserve(nil, nil)
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.limitsChanged()
 	return &lambdaapi.DeleteFunctionConcurrencyOutput{}, nil
 }
 
@@ -112,7 +144,7 @@ func (s *Service) GetAccountSettings(ctx context.Context, _ *lambdaapi.GetAccoun
 			CodeSizeUnzipped:               new(int64(maxUnzipped)),
 			CodeSizeZipped:                 new(int64(maxZipUpload)),
 			ConcurrentExecutions:           new(int32(s.cfg.Concurrency)),
-			UnreservedConcurrentExecutions: new(int32(s.cfg.Concurrency - sum(all, ""))),
+			UnreservedConcurrentExecutions: new(int32(s.cfg.Concurrency - sum(all))),
 		},
 		AccountUsage: &lambdaapi.AccountUsage{FunctionCount: &functions, TotalCodeSize: new(latest + published)},
 	}, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"davy/api/lambdaapi"
 	"davy/internal/awsapi"
-	"davy/internal/state"
 )
 
 // CreateFunction makes a function from a zip. It is ready when this returns.
@@ -208,7 +206,7 @@ func (c *change) remove() error {
 		}
 	}
 	if c.f.Reserved != nil {
-		if err := c.reserve(nil); err != nil {
+		if err := c.reserve(nil, nil); err != nil {
 			return err
 		}
 	}
@@ -314,24 +312,4 @@ func (s *Service) ListFunctions(ctx context.Context, in *lambdaapi.ListFunctions
 		res.NextMarker = marker(next)
 	}
 	return res, nil
-}
-
-// reserve writes the function's reservation into the account's document.
-func (c *change) reserve(n *int32) error {
-	all, rev, err := c.s.reservations(c.ctx, c.key.account, c.key.region)
-	if err != nil {
-		return err
-	}
-	all = maps.Clone(all)
-	if n == nil {
-		delete(all, c.key.name)
-	} else {
-		all[c.key.name] = *n
-	}
-	c.f.Reserved = n
-	if len(all) == 0 {
-		c.batch.Ops = append(c.batch.Ops, state.Op{Key: concurrencyKey(c.key.account, c.key.region), IfRev: rev})
-		return nil
-	}
-	return c.put(concurrencyKey(c.key.account, c.key.region), all, rev)
 }

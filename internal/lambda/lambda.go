@@ -52,6 +52,10 @@ type Config struct {
 	// deleted, so that its environments can go. nil: nobody cares.
 	Retired func(functionARN string)
 
+	// LimitsChanged is called when a reservation of concurrency was changed.
+	// nil: nobody cares.
+	LimitsChanged func()
+
 	// Runtimes is the catalogue: the runtimes that functions can have. Required.
 	Runtimes []string
 	// Architecture of this machine, x86_64 or arm64; empty: of this binary.

@@ -78,6 +78,7 @@ type fixture struct {
 	store   *statetest.Memory
 	blobs   *blobtest.Memory
 	retired []string
+	limits  int // times that LimitsChanged was called
 }
 
 func setup(t testing.TB) *fixture {
@@ -91,15 +92,16 @@ func setup(t testing.TB) *fixture {
 func (f *fixture) service(t testing.TB, edit func(*lambda.Config)) *lambda.Service {
 	t.Helper()
 	cfg := lambda.Config{
-		State:        f.store,
-		Blobs:        f.blobs,
-		Roles:        roles{role: true},
-		Objects:      objects{"code/fn.zip": zipOf(t, "s3"), "code/bad.zip": []byte("no zip"), "code/empty": {}},
-		CheckZip:     checkZip,
-		CodeURL:      func(_ context.Context, sha string) (string, error) { return "http://code/" + sha, nil },
-		Retired:      func(arn string) { f.retired = append(f.retired, arn) },
-		Runtimes:     []string{"nodejs20.x", "nodejs22.x", "nodejs24.x"},
-		Architecture: "x86_64",
+		State:         f.store,
+		Blobs:         f.blobs,
+		Roles:         roles{role: true},
+		Objects:       objects{"code/fn.zip": zipOf(t, "s3"), "code/bad.zip": []byte("no zip"), "code/empty": {}},
+		CheckZip:      checkZip,
+		CodeURL:       func(_ context.Context, sha string) (string, error) { return "http://code/" + sha, nil },
+		Retired:       func(arn string) { f.retired = append(f.retired, arn) },
+		LimitsChanged: func() { f.limits++ },
+		Runtimes:      []string{"nodejs20.x", "nodejs22.x", "nodejs24.x"},
+		Architecture:  "x86_64",
 	}
 	edit(&cfg)
 	s, err := lambda.New(cfg)

@@ -167,7 +167,7 @@ func (s *Service) reservedSum(ctx context.Context, account, region string) (int,
 	if err != nil {
 		return 0, err
 	}
-	n := sum(all, "")
+	n := sum(all)
 	s.cache.putReserved(account, region, n, ticket)
 	return n, nil
 }
@@ -188,13 +188,11 @@ func (s *Service) reservations(ctx context.Context, account, region string) (map
 	return all, d.Rev, nil
 }
 
-// sum adds up reservations, leaving out one function's.
-func sum(all map[string]int32, except string) int {
+// sum adds up reservations.
+func sum(all map[string]int32) int {
 	n := 0
-	for name, r := range all {
-		if name != except {
-			n += int(r)
-		}
+	for _, r := range all {
+		n += int(r)
 	}
 	return n
 }

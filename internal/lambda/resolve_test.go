@@ -217,6 +217,9 @@ func TestConcurrency(t *testing.T) {
 	if got := must[*lambdaapi.GetFunctionConcurrencyResponse](t)(f.GetFunctionConcurrency(request(t), &lambdaapi.GetFunctionConcurrencyRequest{FunctionName: new("a")})); got.ReservedConcurrentExecutions != nil {
 		t.Errorf("reserved %d", *got.ReservedConcurrentExecutions)
 	}
+	if f.limits != 4 { // three reservations and one given back
+		t.Errorf("LimitsChanged was called %d times", f.limits)
+	}
 	must[*lambdaapi.DeleteFunctionResponse](t)(f.DeleteFunction(request(t), &lambdaapi.DeleteFunctionRequest{FunctionName: new("b")}))
 	if _, set, err := f.Resolve(t.Context(), account, region, "a", ""); err != nil || set.Unreserved != 1000 {
 		t.Errorf("settings = %+v, %v", set, err)
@@ -226,6 +229,7 @@ func TestConcurrency(t *testing.T) {
 // However many reserve at once, the account keeps its minimum.
 func TestConcurrency_Race(t *testing.T) {
 	f := setup(t)
+	f.Service = f.service(t, func(c *lambda.Config) { c.LimitsChanged = nil })
 	for i := range 8 {
 		f.create(t, fmt.Sprint("fn", i))
 	}
