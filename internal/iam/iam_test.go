@@ -321,6 +321,37 @@ func TestUser_Lifecycle(t *testing.T) {
 	}
 }
 
+func TestListPolicies_Filters(t *testing.T) {
+	f := memory(t)
+	ctx := t.Context()
+	f.user("bob")
+	used, bounding := f.policy("used", allow("s3:*")), f.policy("bounding", allow("s3:*"))
+	f.policy("idle", allow("s3:*"))
+	must(f.AttachUserPolicy(ctx, &iamapi.AttachUserPolicyRequest{UserName: new("bob"), PolicyArn: &used}))(t)
+	must(f.PutUserPermissionsBoundary(ctx, &iamapi.PutUserPermissionsBoundaryRequest{UserName: new("bob"), PermissionsBoundary: &bounding}))(t)
+	local := new(iamapi.PolicyScopeTypeLocal)
+	for _, tc := range []struct {
+		name string
+		in   iamapi.ListPoliciesRequest
+		want []string
+	}{
+		{"the customer's", iamapi.ListPoliciesRequest{Scope: local}, []string{"bounding", "idle", "used"}},
+		{"attached", iamapi.ListPoliciesRequest{OnlyAttached: new(true)}, []string{"used"}},
+		{"as boundary", iamapi.ListPoliciesRequest{PolicyUsageFilter: new(iamapi.PolicyUsageTypePermissionsBoundary)}, []string{"bounding"}},
+		{"as policy", iamapi.ListPoliciesRequest{PolicyUsageFilter: new(iamapi.PolicyUsageTypePermissionsPolicy)}, []string{"used"}},
+		{"below a path", iamapi.ListPoliciesRequest{PathPrefix: new("/service-role/")}, []string{"AWSLambdaBasicExecutionRole"}},
+		{"AWS's", iamapi.ListPoliciesRequest{Scope: new(iamapi.PolicyScopeTypeAws), MaxItems: new(int32(2))}, []string{"AdministratorAccess", "AmazonS3FullAccess"}},
+	} {
+		var got []string
+		for _, p := range must(f.ListPolicies(ctx, &tc.in))(t).Policies {
+			got = append(got, *p.PolicyName)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestAccessKey_Lifecycle(t *testing.T) {
 	f := memory(t)
 	bob := f.user("bob")
@@ -580,8 +611,7 @@ func TestConcurrent(t *testing.T) {
 		wg.Wait()
 		fresh := open(t, store)
 		_, there := fresh.snap.Load().policies[m]
-		uses, _ := fresh.snap.Load().usage(m)
-		if uses > 0 && !there {
+		if fresh.snap.Load().usage(m).attached > 0 && !there {
 			t.Fatalf("attached to a policy that is gone: attach %v, delete %v", attached, deleted)
 		}
 		if there {

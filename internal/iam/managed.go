@@ -32,26 +32,35 @@ func (s *snapshot) policy(policyARN *string) (*managed, error) {
 	return nil, noSuchEntity("Policy %s was not found.", text)
 }
 
-// usage counts the entities that a policy is attached to, and those that it
-// bounds.
-func (s *snapshot) usage(policyARN string) (attached, bounds int32) {
-	for _, kind := range s.records {
-		for _, r := range kind {
-			if slices.Contains(r.Attached, policyARN) {
-				attached++
-			}
-			if r.Boundary == policyARN {
-				bounds++
+// useCount is how many entities a policy is attached to and how many it bounds.
+type useCount struct{ attached, bounds int32 }
+
+// usage counts the uses of a policy.
+func (s *snapshot) usage(policyARN string) useCount {
+	s.usesOnce.Do(func() {
+		s.uses = map[string]useCount{}
+		for _, kind := range s.records {
+			for _, r := range kind {
+				for _, a := range r.Attached {
+					u := s.uses[a]
+					u.attached++
+					s.uses[a] = u
+				}
+				if r.Boundary != "" {
+					u := s.uses[r.Boundary]
+					u.bounds++
+					s.uses[r.Boundary] = u
+				}
 			}
 		}
-	}
-	return attached, bounds
+	})
+	return s.uses[policyARN]
 }
 
 func (p *managed) wire(s *snapshot, whole bool) *iamapi.Policy {
-	attached, bounds := s.usage(p.arnText)
+	u := s.usage(p.arnText)
 	out := &iamapi.Policy{
-		Arn: new(p.arnText), AttachmentCount: &attached, PermissionsBoundaryUsageCount: &bounds,
+		Arn: new(p.arnText), AttachmentCount: &u.attached, PermissionsBoundaryUsageCount: &u.bounds,
 		CreateDate: new(p.Created), UpdateDate: new(p.Updated), DefaultVersionId: new(p.Default), IsAttachable: new(true),
 		Path: new(p.Path), PolicyName: new(p.Name), PolicyId: new(p.ID),
 	}
@@ -126,15 +135,15 @@ func (s *Service) ListPolicies(_ context.Context, in *iamapi.ListPoliciesRequest
 	now := s.snap.Load()
 	var all []*managed
 	for _, p := range now.policies {
-		attached, bounds := now.usage(p.arnText)
-		used := attached
+		u := now.usage(p.arnText)
+		used := u.attached
 		switch awsapi.Val(in.PolicyUsageFilter) {
 		case iamapi.PolicyUsageTypePermissionsBoundary:
-			if used = bounds; bounds == 0 {
+			if used = u.bounds; used == 0 {
 				continue
 			}
 		case iamapi.PolicyUsageTypePermissionsPolicy:
-			if attached == 0 {
+			if used == 0 {
 				continue
 			}
 		}
@@ -193,7 +202,7 @@ func (s *Service) DeletePolicy(ctx context.Context, in *iamapi.DeletePolicyReque
 		if err != nil {
 			return nil, err
 		}
-		if attached, bounds := now.usage(p.arnText); attached+bounds > 0 {
+		if now.usage(p.arnText) != (useCount{}) {
 			return nil, deleteConflict("Cannot delete a policy attached to entities.")
 		}
 		if len(p.Versions) > 1 {

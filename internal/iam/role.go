@@ -221,6 +221,15 @@ func (s *Service) DeleteRole(ctx context.Context, in *iamapi.DeleteRoleRequest) 
 	return &iamapi.DeleteRoleOutput{}, s.remove(ctx, roleKind, in.RoleName, func(*snapshot, *record) error { return nil })
 }
 
+// ListInstanceProfilesForRole lists nothing for a role that exists: Davy has
+// no instances, and so no instance profiles. Tools ask before they delete.
+func (s *Service) ListInstanceProfilesForRole(_ context.Context, in *iamapi.ListInstanceProfilesForRoleRequest) (*iamapi.ListInstanceProfilesForRoleResponse, error) {
+	if s.snap.Load().find(roleKind, awsapi.Val(in.RoleName)) == nil {
+		return nil, notFound(roleKind, awsapi.Val(in.RoleName))
+	}
+	return &iamapi.ListInstanceProfilesForRoleResponse{InstanceProfiles: []iamapi.InstanceProfile{}, IsTruncated: new(false)}, nil
+}
+
 // ErrNoRole is returned for an ARN that names no role.
 var ErrNoRole = errors.New("iam: no such role")
 

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +45,12 @@ type SessionCredentials struct {
 	SessionToken    string
 	Expires         time.Time
 }
+
+// String shows the access key id only.
+func (c SessionCredentials) String() string { return c.AccessKeyID }
+
+// LogValue shows the access key id only.
+func (c SessionCredentials) LogValue() slog.Value { return slog.StringValue(c.AccessKeyID) }
 
 // compile parses what the token carries.
 func (ss *session) compile() error {

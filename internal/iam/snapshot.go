@@ -14,7 +14,8 @@ import (
 	"davy/internal/state"
 )
 
-// snapshot is the whole directory at one moment. Immutable but for its cache.
+// snapshot is the whole directory at one moment. Immutable but for what is
+// worked out on demand.
 type snapshot struct {
 	account  *accountRecord
 	records  map[kind]map[string]*record // by lower-case name
@@ -24,7 +25,9 @@ type snapshot struct {
 	keys     map[string]keyEntry
 	keyDocs  map[string]*keyRecord
 
-	grants sync.Map // id → *policy.Grants of a user or role, made on demand
+	grants   sync.Map // id → *policy.Grants of a user or role
+	usesOnce sync.Once
+	uses     map[string]useCount // by ARN of a managed policy
 }
 
 // keyEntry is an access key with whom it belongs to; a nil owner is root.
