@@ -7,6 +7,7 @@ import (
 
 	"davy/api/iamapi"
 	"davy/api/lambdaapi"
+	"davy/api/logsapi"
 	"davy/api/s3api"
 	"davy/api/stsapi"
 	"davy/internal/awsapi"
@@ -233,6 +234,12 @@ func TestSTS_AssumeRole(t *testing.T) {
 			t.Errorf("%s:\n got  %s\n want %s", tc.name, got, tc.want)
 		}
 	}
+	// One statement with a condition may allow the session's tags as well.
+	w.policies[role] = parse(t, policy.Trust, `{"Statement":{"Effect":"Allow","Principal":{"AWS":"`+dev+`"},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":{"StringEquals":{"sts:ExternalId":"x"}}}}`)
+	together := &stsapi.AssumeRoleRequest{RoleArn: &role, ExternalId: new("x"), RoleSessionName: new("s"), Tags: tags("team", "red")}
+	if got := answer(t, ask(t.Context(), a, userPrincipal("dev"), "sts", "AssumeRole", together)); got != "allowed" {
+		t.Error(got)
+	}
 	// What is no role is not assumed, by the root user either.
 	root := awsapi.Principal{ARN: "arn:aws:iam::" + account + ":root", Account: account}
 	for _, target := range []string{"arn:aws:iam::" + account + ":user/dev", "*", role + "-missing"} {
@@ -288,6 +295,59 @@ func TestIAM_EntitiesArePathed(t *testing.T) {
 	} {
 		if err := ask(t.Context(), a, userPrincipal("dev"), "iam", tc.operation, tc.in); (err == nil) != tc.want {
 			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+}
+
+// TestNeeds pins what operations ask for beyond the action of their name.
+func TestNeeds(t *testing.T) {
+	a := (&world{}).authorizer(t)
+	tags := []iamapi.Tag{{Key: new("k"), Value: new("v")}}
+	group := "arn:aws:logs:us-east-1:" + account + ":log-group:g"
+	user := "arn:aws:iam::" + account + ":user/"
+	for _, tc := range []struct {
+		service, operation string
+		in                 any
+		want               string
+	}{
+		{
+			"s3", "PutObject", &s3api.PutObjectRequest{Bucket: new("b"), Key: new("k"), GrantRead: new("id=1"), ObjectLockMode: new(s3api.ObjectLockMode("GOVERNANCE")), ObjectLockLegalHoldStatus: new(s3api.ObjectLockLegalHoldStatus("ON"))},
+			"s3:PutObject arn:aws:s3:::b/k|s3:PutObjectAcl arn:aws:s3:::b/k|s3:PutObjectRetention arn:aws:s3:::b/k|s3:PutObjectLegalHold arn:aws:s3:::b/k",
+		},
+		{"s3", "GetObjectAttributes", &s3api.GetObjectAttributesRequest{Bucket: new("b"), Key: new("k")}, "s3:GetObject arn:aws:s3:::b/k|s3:GetObjectAttributes arn:aws:s3:::b/k"},
+		{"s3", "DeleteObject", &s3api.DeleteObjectRequest{Bucket: new("b"), Key: new("k"), VersionId: new("1"), BypassGovernanceRetention: new(true)}, "s3:DeleteObjectVersion arn:aws:s3:::b/k|s3:BypassGovernanceRetention arn:aws:s3:::b/k"},
+		{"s3", "CreateBucket", &s3api.CreateBucketRequest{Bucket: new("b"), ACL: new(s3api.BucketCannedACL("private"))}, "s3:CreateBucket arn:aws:s3:::b"},
+		{
+			"s3", "CreateBucket", &s3api.CreateBucketRequest{Bucket: new("b"), ACL: new(s3api.BucketCannedACL("public-read")), ObjectLockEnabledForBucket: new(true), ObjectOwnership: new(s3api.ObjectOwnership("ObjectWriter"))},
+			"s3:CreateBucket arn:aws:s3:::b|s3:PutBucketAcl arn:aws:s3:::b|s3:PutBucketObjectLockConfiguration arn:aws:s3:::b|s3:PutBucketVersioning arn:aws:s3:::b|s3:PutBucketOwnershipControls arn:aws:s3:::b",
+		},
+		{"s3", "DeleteObjectTagging", &s3api.DeleteObjectTaggingRequest{Bucket: new("b"), Key: new("k"), VersionId: new("1")}, "s3:DeleteObjectVersionTagging arn:aws:s3:::b/k"},
+		{"lambda", "GetLayerVersion", &lambdaapi.GetLayerVersionRequest{LayerName: new("arn:aws:lambda:us-east-1:" + other + ":layer:l"), VersionNumber: new(int64(3))}, "lambda:GetLayerVersion arn:aws:lambda:us-east-1:" + other + ":layer:l:3"},
+		{"lambda", "GetProvisionedConcurrencyConfig", &lambdaapi.GetProvisionedConcurrencyConfigRequest{FunctionName: new("f"), Qualifier: new("live")}, "lambda:GetProvisionedConcurrencyConfig arn:aws:lambda:us-east-1:" + account + ":function:f:live"},
+		{"lambda", "CreateEventSourceMapping", &lambdaapi.CreateEventSourceMappingRequest{FunctionName: new("f"), Tags: map[string]string{"a": "b"}}, "lambda:CreateEventSourceMapping *|lambda:TagResource *"},
+		{"lambda", "UpdateFunctionCode", &lambdaapi.UpdateFunctionCodeRequest{FunctionName: new("f"), S3Bucket: new("b"), S3Key: new("k")}, "lambda:UpdateFunctionCode arn:aws:lambda:us-east-1:" + account + ":function:f|s3:GetObject arn:aws:s3:::b/k"},
+		{"iam", "CreateUser", &iamapi.CreateUserRequest{UserName: new("u"), Path: new("/p/"), Tags: tags}, "iam:CreateUser " + user + "p/u|iam:TagUser " + user + "p/u"},
+		{"iam", "ListAccessKeys", &iamapi.ListAccessKeysRequest{}, "iam:ListAccessKeys " + user + "dev"},
+		{"iam", "ListAccessKeys", &iamapi.ListAccessKeysRequest{UserName: new("u")}, "iam:ListAccessKeys " + user + "u"},
+		{"iam", "ChangePassword", &iamapi.ChangePasswordRequest{}, "iam:ChangePassword " + user + "dev"},
+		{"iam", "AddRoleToInstanceProfile", &iamapi.AddRoleToInstanceProfileRequest{InstanceProfileName: new("i"), RoleName: new("r")}, "iam:AddRoleToInstanceProfile arn:aws:iam::" + account + ":instance-profile/i|iam:PassRole arn:aws:iam::" + account + ":role/r"},
+		{"logs", "CreateLogGroup", &logsapi.CreateLogGroupRequest{LogGroupName: new("g"), Tags: map[string]string{"a": "b"}}, "logs:CreateLogGroup " + group + ":log-stream:|logs:TagResource " + group},
+		{"logs", "FilterLogEvents", &logsapi.FilterLogEventsRequest{LogGroupIdentifier: new(group + ":*")}, "logs:FilterLogEvents " + group + ":log-stream:"},
+		{"logs", "PutLogEvents", &logsapi.PutLogEventsRequest{LogGroupName: new("g"), LogStreamName: new("s")}, "logs:PutLogEvents " + group + ":log-stream:s"},
+		{"logs", "TagResource", &logsapi.TagResourceRequest{ResourceArn: &group}, "logs:TagResource " + group},
+		{"logs", "StartQuery", &logsapi.StartQueryRequest{LogGroupNames: []string{"g", "g"}}, "logs:StartQuery " + group + ":log-stream:|logs:StartQuery " + group + ":log-stream:"},
+	} {
+		q, err := a.request(t.Context(), &awsapi.Call{Region: "us-east-1", Account: account, Principal: userPrincipal("dev")}, tc.service, tc.operation, tc.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needs, _ := q.needs()
+		var got []string
+		for _, n := range needs {
+			got = append(got, n.action+" "+n.resource)
+		}
+		if strings.Join(got, "|") != tc.want {
+			t.Errorf("%s:\n got  %s\n want %s", tc.operation, strings.Join(got, "|"), tc.want)
 		}
 	}
 }

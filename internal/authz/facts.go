@@ -37,18 +37,22 @@ func (f *facts) Lookup(key string) ([]string, bool) {
 	if family == "iam:resourcetag" {
 		return tag(f.resourceTags(), name)
 	}
+	service, rest, _ := strings.Cut(key, ":")
+	if service == "sts" {
+		// One request asks for several sts actions; a trust policy's statement
+		// may allow them together.
+		return f.stsKey(rest)
+	}
 	if !f.hasKey(key) {
 		return nil, false
 	}
-	switch service, rest, _ := strings.Cut(key, ":"); service {
+	switch service {
 	case "s3":
 		return f.s3Key(rest)
 	case "lambda":
 		return f.lambdaKey(rest)
 	case "iam":
 		return f.iamKey(rest)
-	case "sts":
-		return f.stsKey(rest)
 	}
 	return nil, false
 }
@@ -354,8 +358,6 @@ func (f *facts) stsKey(key string) ([]string, bool) {
 	case "transitivetagkeys":
 		keys := f.in.texts("TransitiveTagKeys")
 		return keys, len(keys) > 0
-	case "durationseconds":
-		return one(f.in.text("DurationSeconds"))
 	}
 	return nil, false
 }
