@@ -124,6 +124,7 @@ func rows(w *world) []row {
 		{name: "capabilities", defence: "bounding set emptied, unprivileged user", probe: []string{"capabilities"}, stopped: "none", ablate: caps},
 		{name: "set-user-id program", defence: "no_new_privs, nosuid mounts, user namespace", probe: []string{"setuid-program", "suid"}, stopped: "still user 993", ablate: onHost},
 		{name: "vsock", defence: "argument filter", probe: []string{"vsock"}, stopped: eperm, ablate: filter},
+		{name: "vsock by a wide argument", defence: "argument filter on 32 bits", probe: []string{"wide-vsock"}, stopped: eperm, ablate: filter},
 		{name: "io_uring", defence: "filter", probe: []string{"io_uring"}, stopped: eperm, ablate: filter},
 		{name: "keyctl", defence: "filter", probe: []string{"keyctl"}, stopped: eperm, ablate: filter},
 		{name: "add_key", defence: "filter", probe: []string{"add_key"}, stopped: eperm, ablate: filter},

@@ -39,8 +39,15 @@ var probes = map[string]func(args []string) error{
 	"remount-root": func([]string) error {
 		return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "")
 	},
-	"raw-socket":  func([]string) error { return socket(unix.AF_PACKET, unix.SOCK_RAW) },
-	"vsock":       func([]string) error { return socket(unix.AF_VSOCK, unix.SOCK_STREAM) },
+	"raw-socket": func([]string) error { return socket(unix.AF_PACKET, unix.SOCK_RAW) },
+	"vsock":      func([]string) error { return socket(unix.AF_VSOCK, unix.SOCK_STREAM) },
+	"wide-vsock": func([]string) error { // the kernel takes 32 bits of it
+		fd, _, e := unix.RawSyscall(unix.SYS_SOCKET, 1<<32|unix.AF_VSOCK, unix.SOCK_STREAM, 0)
+		if e != 0 {
+			return e
+		}
+		return unix.Close(int(fd))
+	},
 	"inet-socket": func([]string) error { return socket(unix.AF_INET, unix.SOCK_STREAM) },
 	"io_uring":    func([]string) error { return raw(unix.SYS_IO_URING_SETUP, 0, 0) },
 	"keyctl":      func([]string) error { return raw(unix.SYS_KEYCTL, ^uintptr(0), 0) },

@@ -43,6 +43,11 @@ type Rule struct {
 // when none does, and for calls without rules: EPERM.
 type Table map[uint32][]Rule
 
+// narrow has the filtered calls whose arguments the kernel takes as 32 bits.
+// A filter sees all 64: without the mask, a socket family of 1<<32|AF_VSOCK
+// is greater than AF_VSOCK to the filter and equal to it in the kernel.
+var narrow = map[string]bool{"socket": true, "personality": true}
+
 // Default is what a workload without capabilities may call.
 func Default() (Table, error) {
 	t := Table{}
@@ -71,6 +76,11 @@ func Default() (Table, error) {
 			r.Conds = append(r.Conds, c)
 		}
 		for _, name := range s.Names {
+			if narrow[name] {
+				for i := range r.Conds {
+					r.Conds[i].Mask &= 1<<32 - 1
+				}
+			}
 			if nr, ok := numbers[name]; ok { // else: of another architecture
 				t[nr] = append(t[nr], r)
 			}
