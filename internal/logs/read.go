@@ -39,7 +39,10 @@ func (s *Service) GetLogEvents(ctx context.Context, in *logsapi.GetLogEventsRequ
 	if err := s.stream(ctx, g, *in.LogStreamName); err != nil {
 		return nil, err
 	}
-	q := s.query(g, in.StartTime, in.EndTime)
+	q := s.query(g, in.StartTime)
+	if in.EndTime != nil {
+		q.To = max(*in.EndTime, 1)
+	}
 	q.Streams, q.Reverse = []string{*in.LogStreamName}, !awsapi.Val(in.StartFromHead)
 	if in.NextToken != nil {
 		direction, at, err := parseToken(*in.NextToken, "fb")
@@ -80,14 +83,9 @@ func (s *Service) GetLogEvents(ctx context.Context, in *logsapi.GetLogEventsRequ
 
 func cursor(e state.LogEvent) state.Cursor { return state.Cursor{Timestamp: e.Timestamp, Seq: e.Seq} }
 
-// query covers [start, end] of a group, without what has expired. AWS takes
-// the end in: the store does not.
-func (s *Service) query(g *group, start, end *int64) state.LogQuery {
-	q := state.LogQuery{Group: g.ID, From: max(awsapi.Val(start), g.cutoff(s.cfg.Now()))}
-	if end != nil {
-		q.To = *end + 1
-	}
-	return q
+// query covers a group from start on, without what has expired.
+func (s *Service) query(g *group, start *int64) state.LogQuery {
+	return state.LogQuery{Group: g.ID, From: max(awsapi.Val(start), g.cutoff(s.cfg.Now()))}
 }
 
 // page counts what fits into one answer.
@@ -134,7 +132,10 @@ func (s *Service) FilterLogEvents(ctx context.Context, in *logsapi.FilterLogEven
 			return nil, err
 		}
 	}
-	q := s.query(g, in.StartTime, in.EndTime)
+	q := s.query(g, in.StartTime)
+	if in.EndTime != nil {
+		q.To = *in.EndTime + 1 // here the end counts in, unlike in GetLogEvents
+	}
 	q.Streams = in.LogStreamNames
 	if in.NextToken != nil {
 		if _, q.After, err = parseToken(*in.NextToken, "n"); err != nil {

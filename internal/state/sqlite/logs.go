@@ -62,6 +62,9 @@ type openBlock struct {
 	events []state.LogEvent
 }
 
+// maxTimestamp is the end of the year 9999: days have names of ten characters.
+const maxTimestamp = 253_402_300_799_999
+
 // maxOpen bounds the memory of blocks that take more events.
 const maxOpen = 512
 
@@ -189,6 +192,11 @@ func (l *Logs) closeDays() error {
 func (l *Logs) Append(ctx context.Context, group string, events []state.LogEvent) error {
 	if len(events) == 0 {
 		return nil
+	}
+	for _, e := range events {
+		if e.Timestamp < 0 || e.Timestamp > maxTimestamp {
+			return fmt.Errorf("append logs: timestamp %d out of range", e.Timestamp)
+		}
 	}
 	if err := l.submit(ctx, &logRequest{group: group, events: slices.Clone(events)}); err != nil {
 		return fmt.Errorf("append logs: %w", err)
