@@ -34,6 +34,8 @@ func playRole() {
 			code = 99
 		}
 		os.Exit(code)
+	case "rootless":
+		os.Exit(playRootless())
 	case "server":
 		os.Exit(serve())
 	}
