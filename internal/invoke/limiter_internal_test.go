@@ -96,6 +96,25 @@ func TestLimiter_ReservationChangesWhileRunning(t *testing.T) {
 	}
 }
 
+// A reservation cannot be used while others still run in the concurrency that
+// it was taken from.
+func TestLimiter_AccountIsNeverExceeded(t *testing.T) {
+	l := newLimiter()
+	a, b := &execenv.Function{ARN: "fn1", Account: "a", Region: "r"}, &execenv.Function{ARN: "fn2", Account: "a", Region: "r"}
+	for range 2 {
+		if _, why := l.acquire(a, Settings{Reserved: -1, Unreserved: 2, Concurrency: 2}); why != "" {
+			t.Fatal(why)
+		}
+	}
+	if _, why := l.acquire(b, Settings{Reserved: 1, Unreserved: 1, Concurrency: 2}); why != "ConcurrentInvocationLimitExceeded" {
+		t.Fatalf("acquire = %q with two of two running", why)
+	}
+	b.Region = "elsewhere"
+	if _, why := l.acquire(b, Settings{Reserved: 1, Unreserved: 1, Concurrency: 2}); why != "" {
+		t.Fatalf("another region's limit: %q", why)
+	}
+}
+
 func TestLimiter_Concurrent(t *testing.T) {
 	l := newLimiter()
 	fn := &execenv.Function{ARN: "fn", Account: "a", Region: "r"}

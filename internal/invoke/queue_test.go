@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,6 +93,12 @@ func TestQueue_Retries(t *testing.T) {
 			}
 			return "Unhandled", nil
 		}, []string{"0s req-1", "1s req-1", "3s req-1", "63s req-1", "183s req-1"}, "retries exhausted"},
+		{"function errors do not lengthen the back-off", nil, func(n int) (string, error) {
+			if n == 1 {
+				return "Unhandled", nil
+			}
+			return "", map[int]error{2: fail, 3: fail}[n]
+		}, []string{"0s req-1", "60s req-1", "61s req-1", "63s req-1"}, ""},
 		{"back-off ends at five minutes", func(s *invoke.Settings) { s.MaxEventAge = 20 * time.Minute }, func(int) (string, error) { return "", fail }, []string{
 			"0s req-1", "1s req-1", "3s req-1", "7s req-1", "15s req-1", "31s req-1", "63s req-1", "127s req-1", "255s req-1", "511s req-1", "811s req-1", "1111s req-1",
 		}, "maximum event age exceeded"},
@@ -153,10 +160,22 @@ func TestQueue_RunsWithoutWaiting(t *testing.T) {
 	})
 }
 
+// deliveries counts what a store hands out.
+type deliveries struct {
+	*statetest.Memory
+	delivered atomic.Int64
+}
+
+func (d *deliveries) Receive(ctx context.Context, queue string, n int, vis time.Duration) ([]state.Delivery, error) {
+	got, err := d.Memory.Receive(ctx, queue, n, vis)
+	d.delivered.Add(int64(len(got)))
+	return got, err
+}
+
 func TestQueue_LongRunKeepsItsEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{begin: time.Now()}
-		store := statetest.NewMemory()
+		store := &deliveries{Memory: statetest.NewMemory()}
 		d := dispatcher(t, functions("fn"), store, func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {
 			j.add("run")
 			time.Sleep(15 * time.Minute)
@@ -166,8 +185,8 @@ func TestQueue_LongRunKeepsItsEvent(t *testing.T) {
 		send(t, d, "fn")
 		time.Sleep(time.Hour)
 		j.want(t, "0s run")
-		if n := depth(t, store, "fn"); n != 0 {
-			t.Errorf("%d events left", n)
+		if n := depth(t, store, "fn"); n != 0 || store.delivered.Load() != 1 {
+			t.Errorf("%d events left, delivered %d times", n, store.delivered.Load())
 		}
 	})
 }
@@ -177,7 +196,7 @@ func TestQueue_LongRunKeepsItsEvent(t *testing.T) {
 func TestQueue_RedeliveryOfARunningEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{begin: time.Now()}
-		store := statetest.NewMemory()
+		store := &deliveries{Memory: statetest.NewMemory()}
 		d := dispatcher(t, functions("fn"), store, func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {
 			j.add("run")
 			time.Sleep(time.Minute)
@@ -187,8 +206,12 @@ func TestQueue_RedeliveryOfARunningEvent(t *testing.T) {
 		send(t, d, "fn")
 		synctest.Wait()
 		store.FailCommits(errors.New("stalled"))
-		time.Sleep(20 * time.Second)
+		time.Sleep(20500 * time.Millisecond) // it is visible since 15s; no sign of life until 25s
 		store.FailCommits(nil)
+		time.Sleep(time.Second)
+		if n := store.delivered.Load(); n != 2 {
+			t.Fatalf("delivered %d times; want 2", n)
+		}
 		time.Sleep(time.Hour)
 		j.want(t, "0s run")
 		if n := depth(t, store, "fn"); n != 0 {

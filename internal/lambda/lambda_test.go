@@ -435,3 +435,42 @@ func TestCode_FailedCommitLeavesNoBlob(t *testing.T) {
 		t.Errorf("%d blobs; want 1", n)
 	}
 }
+
+// interloper does something just before the first commit.
+type interloper struct {
+	*statetest.Memory
+	before func()
+}
+
+func (i *interloper) Commit(ctx context.Context, b state.Batch) (int64, error) {
+	if do := i.before; do != nil {
+		i.before = nil
+		do()
+	}
+	return i.Memory.Commit(ctx, b)
+}
+
+func TestCode_StoredByAnotherMeanwhile(t *testing.T) {
+	f := setup(t)
+	code := zipOf(t, "same")
+	same := func(in *lambdaapi.CreateFunctionRequest) { in.Code.ZipFile = code }
+	store := &interloper{Memory: f.store, before: func() { f.create(t, "other", same) }}
+	s := f.service(t, func(c *lambda.Config) { c.State = store })
+	in := creation(t, "fn")
+	same(in)
+	must[*lambdaapi.FunctionConfiguration](t)(s.CreateFunction(request(t), in))
+	if n := f.blobs.Len(); n != 1 {
+		t.Errorf("%d blobs of one package", n)
+	}
+	for _, name := range []string{"fn", "other"} {
+		fn, _, err := s.Resolve(t.Context(), account, region, name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, s, fn.CodeSHA256, code)
+		must[*lambdaapi.DeleteFunctionResponse](t)(s.DeleteFunction(request(t), &lambdaapi.DeleteFunctionRequest{FunctionName: new(name)}))
+	}
+	if n := f.blobs.Len(); n != 0 {
+		t.Errorf("%d blobs left", n)
+	}
+}
