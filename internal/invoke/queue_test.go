@@ -322,6 +322,8 @@ func TestQueue_WorkersAreBoundedAndFair(t *testing.T) {
 		send(t, d, "b") // behind the hundred
 		defer start(t, d)()
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if most != 8 {
 			t.Errorf("%d ran at once; want 8", most)
 		}
