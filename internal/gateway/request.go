@@ -99,7 +99,7 @@ func (g *Gateway) handle(ctx context.Context, r *http.Request, call *awsapi.Call
 	form.rewind(r)
 	if err != nil {
 		// An unknown operation is told only to those who may be told anything.
-		if verr := g.verify(r, call, be, nil); verr != nil {
+		if verr := g.verify(r, call, be, bucket, nil); verr != nil {
 			return nil, nil, verr
 		}
 		return nil, nil, err
@@ -112,7 +112,7 @@ func (g *Gateway) handle(ctx context.Context, r *http.Request, call *awsapi.Call
 		_, err := match.Decode(ctx, r, awsapi.Limits{})
 		return op, nil, err
 	}
-	if err := g.verify(r, call, be, op); err != nil {
+	if err := g.verify(r, call, be, bucket, op); err != nil {
 		return op, nil, err
 	}
 	form.rewind(r)
@@ -127,10 +127,11 @@ func (g *Gateway) handle(ctx context.Context, r *http.Request, call *awsapi.Call
 	return op, out, err
 }
 
-func (g *Gateway) verify(r *http.Request, call *awsapi.Call, be *backend, op *awsapi.Operation) error {
+func (g *Gateway) verify(r *http.Request, call *awsapi.Call, be *backend, bucket string, op *awsapi.Operation) error {
 	id, err := g.cfg.Verifier.Verify(r, sigv4.Target{
 		Service:        be.Service.SigningName,
 		Family:         be.family,
+		Bucket:         bucket,
 		MaxBody:        bodyLimit(be.Service, op),
 		AllowAnonymous: be.s3 || op != nil && op.NoAuth,
 	})

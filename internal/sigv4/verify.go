@@ -54,6 +54,8 @@ type Target struct {
 	// MaxBody is the greatest body, in bytes, that is read into memory to be
 	// hashed; all services but S3 need that. 0 means none.
 	MaxBody int64
+	// Bucket is the one that the host names, for S3; empty: it is in the path.
+	Bucket string
 	// AllowAnonymous lets a request without any signature pass.
 	AllowAnonymous bool
 }
@@ -75,6 +77,9 @@ var canonicalBuffers = sync.Pool{New: func() any { return new([]byte) }}
 func (v *Verifier) Verify(r *http.Request, t Target) (Identity, error) {
 	_, raw := rawTarget(r)
 	query := parseQuery(raw)
+	if t.Family == S3 && isV2Link(r, query) {
+		return v.verifyV2(r, t, query)
+	}
 	c, refusal := readClaim(r, query, t)
 	if refusal != nil {
 		return Identity{}, refusal

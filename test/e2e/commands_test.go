@@ -36,6 +36,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"signed-send":          signedSend,
 	"signed-send-tampered": signedSendTampered,
 	"raw-request":          rawRequest,
+	"create-bad":           createBad,
 }
 
 type serverKey struct{}

@@ -94,6 +94,17 @@ func signedSendTampered(ts *testscript.TestScript, neg bool, args []string) {
 	send(ts, args[0], args[1], args[2], []byte(args[3]), other, 0)
 }
 
+// create-bad FILE asks for a function "bad" with FILE as its package: the CLI
+// would refuse to send what is no zip.
+func createBad(ts *testscript.TestScript, neg bool, args []string) {
+	body, err := json.Marshal(map[string]any{
+		"FunctionName": "bad", "Runtime": "nodejs22.x", "Role": "arn:aws:iam::000000000000:role/worker",
+		"Handler": "index.handler", "Code": map[string]any{"ZipFile": []byte(ts.ReadFile(args[0]))},
+	})
+	ts.Check(err)
+	send(ts, http.MethodPost, "lambda", "/2015-03-31/functions", body, body, 0)
+}
+
 // presigned-get PATH LIFE OFFSET fetches a link signed off by OFFSET.
 func presignedGet(ts *testscript.TestScript, neg bool, args []string) {
 	life, err := time.ParseDuration(args[1])
