@@ -35,12 +35,13 @@ type environment struct {
 	jobs chan job      // holds one: sent only to an environment taken from its fleet
 	quit chan struct{} // closed, once, to end an idle environment
 
-	current atomic.Pointer[process] // for Close to kill; nil: to be started
-	frozen  bool
-	initFor time.Duration // of a first init not yet reported
-	peak    int64         // bytes of memory used at most, so far
-	expires time.Time     // of its credentials; zero: not started
-	release func()        // of the code
+	current  atomic.Pointer[process] // for Close to kill; nil: to be started
+	frozen   bool
+	initFor  time.Duration // of a first init not yet reported
+	peak     int64         // bytes of memory used at most, when last measured
+	measured time.Time
+	expires  time.Time // of its credentials; zero: not started
+	release  func()    // of the code
 }
 
 // job is an invocation on its way through an environment.

@@ -176,7 +176,7 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 
 // epilogue writes the lines that close an invocation and returns its tail.
 func (e *environment) epilogue(v verdict, r report) []byte {
-	if p := e.current.Load(); p != nil {
+	if p := e.current.Load(); p != nil && e.measurable(v, r) {
 		e.measure(p)
 	}
 	r.maxUsedMB = min((e.peak+(1<<20)-1)>>20, int64(e.fn.MemoryMB))
@@ -188,8 +188,17 @@ func (e *environment) epilogue(v verdict, r report) []byte {
 	return e.rec.end()
 }
 
+// measurable says whether an invocation can have changed the peak of the
+// memory used so much that it is worth asking, which costs as much as a short
+// invocation: in a burst of those the peak is some milliseconds old.
+func (e *environment) measurable(v verdict, r report) bool {
+	const short, old = 5 * time.Millisecond, 100 * time.Millisecond
+	return r.duration > short || r.init > 0 || !v.reuse || time.Since(e.measured) > old
+}
+
 // measure notes how much memory the environment has used.
 func (e *environment) measure(p *process) {
+	e.measured = time.Now()
 	if u, err := p.sb.Usage(e.es.ctx); err == nil {
 		e.peak = max(e.peak, u.MemoryPeakBytes)
 	}
