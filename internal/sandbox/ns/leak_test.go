@@ -54,12 +54,25 @@ func count(t *testing.T, l *launcher.Process, instance string) belongings {
 		return v
 	}
 	b.fds = len(glob(fmt.Sprintf("/proc/%d/fd/*", l.PID())))
-	for _, f := range glob("/proc/[0-9]*/status") {
-		s, _ := os.ReadFile(f)
-		if strings.Contains(string(s), fmt.Sprintf("PPid:\t%d\n", l.PID())) {
-			b.children++
+	// Namespaces without a process live by a descriptor, and those are counted.
+	seen := map[string]bool{}
+	for _, dir := range glob("/proc/[0-9]*") {
+		var pid int
+		if _, err := fmt.Sscanf(dir, "/proc/%d", &pid); err != nil {
+			t.Fatal(err)
+		}
+		parent := parentOf(pid)
+		if parent != l.PID() && parentOf(parent) != l.PID() {
+			continue
+		}
+		b.children++
+		for _, kind := range []string{"mnt", "net", "user", "pid", "ipc", "uts", "cgroup"} {
+			if s, err := os.Readlink(dir + "/ns/" + kind); err == nil {
+				seen[s] = true
+			}
 		}
 	}
+	b.namespaces = len(seen)
 	for _, base := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/*", "/sys/fs/cgroup/*/*/*"} {
 		b.groups += len(glob(base + "/davy-" + instance + "/*/cgroup.procs"))
 	}
@@ -68,15 +81,6 @@ func count(t *testing.T, l *launcher.Process, instance string) belongings {
 		t.Fatal(err)
 	}
 	b.mounts = strings.Count(string(m), "\n")
-	seen := map[string]bool{}
-	for _, kind := range []string{"mnt", "net", "user", "pid", "ipc", "uts", "cgroup"} {
-		for _, f := range glob("/proc/[0-9]*/ns/" + kind) {
-			if s, err := os.Readlink(f); err == nil {
-				seen[s] = true
-			}
-		}
-	}
-	b.namespaces = len(seen)
 	return b
 }
 

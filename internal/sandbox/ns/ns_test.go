@@ -104,7 +104,7 @@ func TestCreate_RunsTheWorkloadConfined(t *testing.T) {
 		{"umask", "umask", "0022"},
 		{"session leader", "cut -d' ' -f6 /proc/$$/stat | grep -qx $$ && echo yes", "yes"},
 		{"cgroup paths", "cut -d: -f3 /proc/self/cgroup | sort -u", "/"},
-		{"descriptors", "ls /proc/$$/fd | tr '\\n' ' '", "0 1 2 3"},
+		{"descriptors", "ls /proc/$$/fd", "0\n1\n2\n3"},
 		{"descriptor limit", "ulimit -Sn; ulimit -Hn", "1024\n1024"},
 		{"core limit", "ulimit -Hc", "0"},
 		{"processes", "set -- /proc/[0-9]*; echo $#", "2"},
@@ -278,7 +278,7 @@ func TestFreeze_StopsEveryProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if two.CPUMicros != one.CPUMicros {
+		if two.CPUMicros-one.CPUMicros > 1000 { // the last steps into the freezer are counted late
 			t.Errorf("used %d us of CPU while frozen", two.CPUMicros-one.CPUMicros)
 		}
 		if err := p.Thaw(t.Context()); err != nil {
