@@ -125,6 +125,9 @@ func (s *Service) GetObject(ctx context.Context, in *s3api.GetObjectRequest) (*s
 		cond:        conditions{in.IfMatch, in.IfNoneMatch, in.IfModifiedSince, in.IfUnmodifiedSince},
 		customerKey: [3]*string{in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5},
 	}
+	if err := mayOverride(ctx, in.ResponseContentType, in.ResponseCacheControl, in.ResponseContentDisposition, in.ResponseContentEncoding, in.ResponseContentLanguage, in.ResponseExpires); err != nil {
+		return nil, err
+	}
 	for range maxAttempts {
 		f, err := s.locate(ctx, q)
 		var body io.ReadCloser
@@ -189,6 +192,9 @@ func (f *found) sum(mode *s3api.ChecksumMode) checksum {
 
 // HeadObject is GetObject without the bytes.
 func (s *Service) HeadObject(ctx context.Context, in *s3api.HeadObjectRequest) (*s3api.HeadObjectOutput, error) {
+	if err := mayOverride(ctx, in.ResponseContentType, in.ResponseCacheControl, in.ResponseContentDisposition, in.ResponseContentEncoding, in.ResponseContentLanguage, in.ResponseExpires); err != nil {
+		return nil, err
+	}
 	f, err := s.locate(ctx, query{
 		bucket: in.Bucket, owner: in.ExpectedBucketOwner, key: in.Key, id: in.VersionId, span: in.Range, partNumber: in.PartNumber,
 		cond:        conditions{in.IfMatch, in.IfNoneMatch, in.IfModifiedSince, in.IfUnmodifiedSince},
@@ -215,8 +221,21 @@ func (s *Service) HeadObject(ctx context.Context, in *s3api.HeadObjectRequest) (
 	}, nil
 }
 
-// overridden applies a signed request's response-* parameters. Whether the
-// request may use them (not when anonymous) is for the caller to know.
+// mayOverride refuses response-* parameters of requests that nobody signed: a
+// link could make any public object a script.
+func mayOverride(ctx context.Context, contentType, cache, disposition, encoding, language *string, expires *time.Time) error {
+	for _, p := range []*string{contentType, cache, disposition, encoding, language} {
+		if p != nil && awsapi.CallFrom(ctx).Principal.ARN == "" {
+			return errInvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
+		}
+	}
+	if expires != nil && awsapi.CallFrom(ctx).Principal.ARN == "" {
+		return errInvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
+	}
+	return nil
+}
+
+// overridden applies a request's response-* parameters.
 func overridden(h header, contentType, cache, disposition, encoding, language *string, expires *time.Time) header {
 	for _, o := range []struct {
 		to   *string

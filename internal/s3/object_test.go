@@ -233,6 +233,11 @@ func TestObject_HeadersAndMetadata(t *testing.T) {
 	if *o.ContentType != "image/png" || *o.CacheControl != "max-age=1" || *o.ContentLanguage != "de" || o.ChecksumCRC64NVME != nil {
 		t.Errorf("%+v", o)
 	}
+	w.call.Principal.ARN = ""
+	_, err = w.GetObject(w.ctx(), &s3api.GetObjectRequest{Bucket: new("bkt"), Key: new("k"), ResponseContentType: new("text/html")})
+	if e := wantCode(t, err, "InvalidRequest"); e.Message != "Request specific response headers cannot be used for anonymous GET requests." {
+		t.Errorf("%+v", e)
+	}
 	w.put("bkt", "plain", "x")
 	if h, err := w.HeadObject(w.ctx(), &s3api.HeadObjectRequest{Bucket: new("bkt"), Key: new("plain")}); err != nil || *h.ContentType != "binary/octet-stream" {
 		t.Errorf("%+v %v", h, err)
