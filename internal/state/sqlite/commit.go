@@ -121,7 +121,7 @@ func newCommitter(ctx context.Context, s *Store, cfg Config) (*committer, error)
 	if err := conn.QueryRowContext(ctx, `SELECT (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)`).Scan(&s.journal, &s.synchronous); err != nil {
 		return nil, errors.Join(classify(err), conn.Close())
 	}
-	if s.journal != "wal" || (s.synchronous != syncFull && cfg.unsafeSync == "FULL") {
+	if s.journal != "wal" || (s.synchronous != syncFull && cfg.UnsafeSync == "FULL") {
 		return nil, errors.Join(fmt.Errorf("sqlite: cannot be durable here: journal_mode=%s synchronous=%d", s.journal, s.synchronous), conn.Close())
 	}
 	if cfg.maxPages > 0 {

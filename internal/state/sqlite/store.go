@@ -25,9 +25,10 @@ type Config struct {
 	Tombstones int
 	// Readers is the number of reading connections. 0: 4.
 	Readers int
+	// UnsafeSync is for tests only: a weaker setting of synchronous (NORMAL,
+	// OFF), so that the loss tests can show that they see loss. Open warns.
+	UnsafeSync string
 
-	// unsafeSync weakens synchronous=FULL: the control of the loss tests.
-	unsafeSync string
 	// maxPages limits the size of the file: a full disk, for tests.
 	maxPages int
 }
@@ -98,8 +99,13 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.Readers == 0 {
 		cfg.Readers = 4
 	}
-	if cfg.unsafeSync == "" {
-		cfg.unsafeSync = "FULL"
+	switch cfg.UnsafeSync {
+	case "":
+		cfg.UnsafeSync = "FULL"
+	case "NORMAL", "OFF":
+		cfg.Log.Warn("the store is open without durability: acknowledged writes can be lost", "synchronous", cfg.UnsafeSync)
+	default:
+		return nil, fmt.Errorf("sqlite: UnsafeSync %q", cfg.UnsafeSync)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -135,7 +141,7 @@ func (s *Store) open(ctx context.Context, cfg Config) (_ *committer, err error) 
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	if s.writer, err = openDB(path, 1, 8<<10, cfg.unsafeSync); err != nil {
+	if s.writer, err = openDB(path, 1, 8<<10, cfg.UnsafeSync); err != nil {
 		return nil, err
 	}
 	if err := prepare(ctx, s.writer, schema); err != nil {

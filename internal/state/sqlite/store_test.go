@@ -52,7 +52,7 @@ func put(key, value string) state.Batch {
 // it runs without syncs. That syncs happen is for the settings test below and
 // for test/crash.
 func TestStore(t *testing.T) {
-	statetest.Run(t, func(t *testing.T) state.Store { return open(t, Config{unsafeSync: "OFF"}) })
+	statetest.Run(t, func(t *testing.T) state.Store { return open(t, Config{UnsafeSync: "OFF"}) })
 }
 
 func TestOpen_SyncsEveryCommit(t *testing.T) {
@@ -60,7 +60,7 @@ func TestOpen_SyncsEveryCommit(t *testing.T) {
 	if s.journal != "wal" || s.synchronous != 2 {
 		t.Fatalf("journal_mode=%s synchronous=%d, want wal and 2 (FULL)", s.journal, s.synchronous)
 	}
-	if s := open(t, Config{unsafeSync: "NORMAL"}); s.synchronous != 1 {
+	if s := open(t, Config{UnsafeSync: "NORMAL"}); s.synchronous != 1 {
 		t.Fatalf("synchronous=%d: the setting reported is not the one in force", s.synchronous)
 	}
 }
@@ -229,7 +229,7 @@ func TestClose_AnswersWhatItAccepted(t *testing.T) {
 }
 
 func TestWatch_ForgottenDeletionsAreReported(t *testing.T) {
-	s := open(t, Config{Tombstones: 10, unsafeSync: "OFF"})
+	s := open(t, Config{Tombstones: 10, UnsafeSync: "OFF"})
 	start := commit(t, s, put("a", "1"))
 	for i := range 100 {
 		key := fmt.Sprint("k", i)
@@ -337,7 +337,7 @@ func testFull(t *testing.T, s *Store, makeRoom func()) {
 }
 
 func TestCommit_AStatementThatFailsHarmsNoOther(t *testing.T) {
-	s := open(t, Config{unsafeSync: "OFF", maxPages: 200})
+	s := open(t, Config{UnsafeSync: "OFF", maxPages: 200})
 	huge := strings.Repeat("x", 1<<20) // more than fits
 	var wg sync.WaitGroup
 	for i := range 32 {

@@ -302,4 +302,3 @@ var watch = []rule{
 		}
 	}},
 }
-
