@@ -25,7 +25,7 @@ const (
 	pause = time.Second
 	// share is the most events claimed from one function's queue at once, so
 	// that a long queue doesn't keep others waiting.
-	share = 32
+	share = 128
 	// claimers is how many queues are claimed from at the same time: their
 	// writes share syncs.
 	claimers = 16
