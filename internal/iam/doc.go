@@ -8,7 +8,9 @@
 // snapshot shows only what the store has acknowledged. A change is a
 // transaction on the documents it touches, with their revisions as
 // preconditions; when another writer was faster, the directory is read again
-// and the change tried anew. Names are unique without regard to case.
+// and the change tried anew. So two processes on one store cannot break it,
+// but one sees the other's changes only then: one process serves a directory.
+// Names are unique without regard to case.
 //
 // Layout in the store, all values JSON:
 //

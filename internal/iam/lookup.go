@@ -118,8 +118,12 @@ func (s *snapshot) addSession(g *policy.Grants, ss *session) error {
 	}
 	if len(ss.Tags) > 0 {
 		tags := make(map[string]string, len(g.Tags)+len(ss.Tags))
-		maps.Copy(tags, g.Tags)
 		maps.Copy(tags, ss.Tags)
+		for k, v := range g.Tags { // the session's win, whatever their case
+			if !ss.hasTag(k) {
+				tags[k] = v
+			}
+		}
 		g.Tags = tags
 	}
 	return nil

@@ -148,13 +148,17 @@ func substitute(document string, bound map[string]string) string {
 	return string(text)
 }
 
-// trustText is a role's trust policy as it is shown: a bound principal that is
-// gone, or whose name another one has now, appears by its id.
+// trustText is a role's trust policy as it is shown: a bound principal has the
+// name that it has now, or its id if it is gone.
 func (s *snapshot) trustText(r *record) string {
 	text := r.Trust
 	for name, id := range r.Bound {
-		if now, known := s.bind(name); !known || now != id {
-			text = strings.ReplaceAll(text, `"`+name+`"`, `"`+id+`"`)
+		shown := id
+		if p := s.byID[id]; p != nil {
+			shown = p.arn(s.account.Account)
+		}
+		if shown != name {
+			text = strings.ReplaceAll(text, `"`+name+`"`, `"`+shown+`"`)
 		}
 	}
 	return text

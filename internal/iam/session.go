@@ -71,6 +71,16 @@ func (ss *session) compile() error {
 	return nil
 }
 
+// hasTag reports whether the session has a tag; case does not matter.
+func (ss *session) hasTag(key string) bool {
+	for k := range ss.Tags {
+		if strings.EqualFold(k, key) {
+			return true
+		}
+	}
+	return false
+}
+
 var errToken = errors.New("session token is not authentic")
 
 const tokenVersion = 1

@@ -120,7 +120,7 @@ func TestAssumeRole_Chaining(t *testing.T) {
 		must(f.UpdateRole(ctx, &iamapi.UpdateRoleRequest{RoleName: &r, MaxSessionDuration: new(int32(43200))}))(t)
 	}
 	must(f.PutRolePolicy(ctx, &iamapi.PutRolePolicyRequest{RoleName: new("first"), PolicyName: new("p"), PolicyDocument: new(allow("sts:*"))}))(t)
-	must(f.TagRole(ctx, &iamapi.TagRoleRequest{RoleName: new("second"), Tags: []iamapi.Tag{{Key: new("team"), Value: new("role's")}, {Key: new("own"), Value: new("x")}}}))(t)
+	must(f.TagRole(ctx, &iamapi.TagRoleRequest{RoleName: new("second"), Tags: []iamapi.Tag{{Key: new("TEAM"), Value: new("role's")}, {Key: new("own"), Value: new("x")}}}))(t)
 	c := f.assume(bob, first, &stsapi.AssumeRoleRequest{
 		DurationSeconds: new(int32(43200)), SourceIdentity: new("Bob"),
 		Tags:              []stsapi.Tag{{Key: new("team"), Value: new("a")}, {Key: new("stays"), Value: new("b")}},
@@ -235,6 +235,12 @@ func TestTrust_bindsToWhoWasMeant(t *testing.T) {
 	if got := show(); got != trustAWS(bob.ARN) {
 		t.Errorf("shown as %s", got)
 	}
+	must(f.UpdateUser(ctx, &iamapi.UpdateUserRequest{UserName: new("bob"), NewUserName: new("robert")}))(t)
+	if got := show(); got != trustAWS("arn:aws:iam::000000000000:user/robert") {
+		t.Errorf("after a new name shown as %s", got)
+	}
+	f.assume(f.lookup(bob.AccessID, ""), role, nil)
+	must(f.UpdateUser(ctx, &iamapi.UpdateUserRequest{UserName: new("robert"), NewUserName: new("bob")}))(t)
 	must(f.DeleteAccessKey(ctx, &iamapi.DeleteAccessKeyRequest{UserName: new("bob"), AccessKeyId: &bob.AccessID}))(t)
 	must(f.DeleteUser(ctx, &iamapi.DeleteUserRequest{UserName: new("bob")}))(t)
 	impostor := f.user("bob")
