@@ -38,7 +38,7 @@ type Limits struct {
 
 // Spec describes a sandbox.
 type Spec struct {
-	ID     string   // unique, [a-z0-9-]{1,64}: names the control group
+	ID     string   // unique among the running ones, [a-z0-9-]{1,64}
 	Root   string   // host directory that becomes /, read-only; empty: a root assembled from the host's /usr
 	Mounts []Mount  // in order, on existing or created mount points
 	Args   []string // Args[0] is a path inside

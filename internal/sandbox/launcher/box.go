@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -27,15 +26,14 @@ const startWait = 20 * time.Second
 type box struct {
 	id     string
 	first  *blank
-	group  *cgroup.Group // nil without control groups
-	mounts *os.File      // the mount namespace
-	status *os.File      // the reaper's report
-	oom    *os.File      // see cgroup.WatchOOM
+	status *os.File // the reaper's report
 
 	mu      sync.Mutex // orders what changes the sandbox
-	oomHit  atomic.Bool
-	ended   atomic.Bool
+	closed  bool
 	tmpSize int64
+
+	oomHit atomic.Bool
+	ended  atomic.Bool
 }
 
 // errGone: the sandbox has ended meanwhile.
@@ -53,7 +51,7 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 	b := &box{id: r.ID, tmpSize: r.Limits.TmpBytes}
 	defer func() {
 		if err != nil {
-			b.discard(l)
+			b.close(l)
 		}
 	}()
 	limits := r.Limits
@@ -63,20 +61,11 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 	if l.cfg.Ablate&wire.AblatePIDs != 0 {
 		limits.PIDs = 0
 	}
-	if l.tree != nil {
-		if b.group, err = l.tree.New(r.ID, limits, l.cfg.Ablate&wire.AblateDevices == 0); err != nil {
-			return nil, nil, err
-		}
-		if b.oom, err = b.group.WatchOOM(); err != nil {
-			return nil, nil, err
-		}
-	}
 	if b.first, err = l.spawner.take(l.ctx); err != nil {
 		return nil, nil, err
 	}
-	b.mounts = b.first.mounts
-	if b.group != nil {
-		if err = b.group.Add(b.first.process.Pid); err != nil {
+	if g := b.first.group; g != nil {
+		if err = g.Limit(limits); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -154,7 +143,7 @@ func (l *launcher) rootFor(r wire.Request) (*rootPlan, error) {
 
 // wait returns when nothing is left of the sandbox but its control group.
 func (b *box) wait() sandbox.Exit {
-	if b.oom != nil {
+	if b.first.oom != nil {
 		go b.watchOOM()
 	}
 	var word [4]byte
@@ -179,7 +168,7 @@ func (b *box) wait() sandbox.Exit {
 // does by itself with cgroup v2.
 func (b *box) watchOOM() {
 	var n [8]byte
-	if _, err := b.oom.Read(n[:]); err != nil {
+	if _, err := b.first.oom.Read(n[:]); err != nil {
 		return // closed: the sandbox has ended
 	}
 	if b.ended.Load() {
@@ -192,7 +181,7 @@ func (b *box) watchOOM() {
 // kill ends every process. Safe at any time.
 func (b *box) kill() {
 	_ = b.first.process.Kill()
-	if g := b.group; g != nil {
+	if g := b.first.group; g != nil {
 		g.Kill() // also when frozen
 	}
 }
@@ -202,41 +191,24 @@ func (b *box) end(l *launcher, exit *sandbox.Exit) sandbox.Usage {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var u sandbox.Usage
-	if b.group != nil {
-		u, _ = b.group.Usage()
-		exit.OOMKilled = b.oomHit.Load() || b.group.OOMKills() > 0
+	if g := b.first.group; g != nil {
+		u, _ = g.Usage()
+		exit.OOMKilled = b.oomHit.Load() || g.OOMKills() > 0
 	}
 	b.close(l)
 	return u
 }
 
-// discard undoes a create that failed half-way.
-func (b *box) discard(l *launcher) {
-	if b.first != nil {
-		_ = b.first.process.Kill()
-		_, _ = b.first.process.Wait()
-	}
-	b.close(l)
-}
-
+// close kills what is left and removes what the sandbox had, also of a create
+// that failed half-way.
 func (b *box) close(l *launcher) {
-	for _, f := range []**os.File{&b.oom, &b.status, &b.mounts} {
-		if *f != nil {
-			(*f).Close()
-		}
-	}
-	b.mounts = nil
-	if b.first != nil {
-		b.first.conn.Close()
-	}
-	if b.group != nil {
-		b.group.Kill() // what might have been moved into it from outside
-		if err := b.group.Remove(); err != nil {
-			slog.Error("control group not removed", "sandbox", b.id, "error", err)
-		}
+	b.closed = true
+	b.ended.Store(true)
+	if b.status != nil {
+		b.status.Close()
 	}
 	if b.first != nil {
-		l.spawner.free(b.first.slot)
+		b.first.end(l.spawner)
 	}
 }
 
@@ -276,7 +248,7 @@ func (b *box) limit(n sandbox.Limits) error {
 		return invalid{errors.New("the descriptor limit of a running sandbox cannot change")}
 	}
 	b.mu.Lock()
-	group := b.group
+	group := b.first.group
 	resize := n.TmpBytes != 0 && n.TmpBytes != b.tmpSize
 	b.mu.Unlock()
 	if group == nil && (n.MemoryBytes != 0 || n.CPUMilli != 0 || n.PIDs != 0) {
@@ -305,7 +277,7 @@ func (b *box) limit(n sandbox.Limits) error {
 func (b *box) inside(f func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mounts == nil {
+	if b.closed {
 		return errGone
 	}
 	result := make(chan error)
@@ -313,7 +285,7 @@ func (b *box) inside(f func() error) error {
 		runtime.LockOSThread() // and never unlock: the thread ends
 		err := unix.Unshare(unix.CLONE_FS)
 		if err == nil {
-			err = unix.Setns(int(b.mounts.Fd()), unix.CLONE_NEWNS)
+			err = unix.Setns(int(b.first.mounts.Fd()), unix.CLONE_NEWNS)
 		}
 		if err == nil {
 			err = f()
@@ -327,13 +299,13 @@ func (b *box) inside(f func() error) error {
 func (b *box) withGroup(f func(*cgroup.Group) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mounts == nil {
+	if b.closed {
 		return errGone
 	}
-	if b.group == nil {
+	if b.first.group == nil {
 		return errors.New("no control groups")
 	}
-	return f(b.group)
+	return f(b.first.group)
 }
 
 func closeAll(files []*os.File) {

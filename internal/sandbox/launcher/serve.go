@@ -116,7 +116,7 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 			"user ids: without root all sandboxes and the server run as one user",
 			"privilege separation: without root a server that is taken over has all rights of its user")
 	}
-	if l.spawner, err = newSpawner(l.cfg, l.rootless); err != nil {
+	if l.spawner, err = newSpawner(l.cfg, l.rootless, l.tree); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -155,8 +155,7 @@ func (l *launcher) run() error {
 		select {
 		case l.spawner.ready <- b:
 		default:
-			b.discard()
-			l.spawner.free(b.slot)
+			b.end(l.spawner)
 		}
 	}
 	hello, err := wire.Hello{Missing: l.missing}.Encode()

@@ -4,33 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"davy/internal/sandbox"
+	"davy/internal/sandbox/cgroup"
 	"davy/internal/sandbox/packet"
 	"davy/internal/sandbox/pid1"
 	"davy/internal/sandbox/wire"
 )
 
-// blank is a first process in new namespaces that waits for its plan.
+// blank is a first process in new namespaces, in a control group of its own,
+// that waits for its plan.
+//
+// It is in its group from the beginning because moving a process takes
+// milliseconds for each version 1 hierarchy: the kernel waits for all
+// processors. Setting limits does not.
 type blank struct {
 	process *os.Process
 	conn    *packet.Conn
-	mounts  *os.File // its mount namespace
-	slot    int      // of the user ids
+	mounts  *os.File      // its mount namespace
+	group   *cgroup.Group // nil without control groups
+	oom     *os.File      // see cgroup.WatchOOM
+	slot    int           // of the user ids
 }
 
-// discard ends a blank that was not used.
-func (b *blank) discard() {
-	_ = b.process.Kill()
-	_, _ = b.process.Wait()
-	b.conn.Close()
-	b.mounts.Close()
+// end kills what is left of it and removes what it had. What a part failed to
+// be made may be nil.
+func (b *blank) end(s *spawner) {
+	if b.process != nil {
+		_ = b.process.Kill()
+		_, _ = b.process.Wait()
+	}
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	for _, f := range []*os.File{b.mounts, b.oom} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if b.group != nil {
+		b.group.Kill() // what might have been moved into it from outside
+		if err := b.group.Remove(); err != nil {
+			slog.Error("control group not removed", "error", err)
+		}
+	}
+	s.free(b.slot)
 }
 
 // spawner starts the first processes of sandboxes and keeps some ready. All
@@ -39,7 +66,9 @@ func (b *blank) discard() {
 type spawner struct {
 	cfg      Config
 	rootless bool
+	tree     *cgroup.Tree // nil: no control groups
 	null     *os.File
+	serial   atomic.Uint64
 
 	forks chan func()
 	ready chan *blank
@@ -48,13 +77,13 @@ type spawner struct {
 	slots []int // free, the last is the next
 }
 
-func newSpawner(cfg Config, rootless bool) (*spawner, error) {
+func newSpawner(cfg Config, rootless bool, tree *cgroup.Tree) (*spawner, error) {
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	s := &spawner{
-		cfg: cfg, rootless: rootless, null: null,
+		cfg: cfg, rootless: rootless, tree: tree, null: null,
 		forks: make(chan func()), ready: make(chan *blank, cfg.Spares),
 	}
 	// Blanks take a slot each besides the running sandboxes.
@@ -94,14 +123,14 @@ func (s *spawner) run(ctx context.Context) {
 				select {
 				case s.ready <- b:
 				case <-ctx.Done():
-					b.discard()
+					b.end(s)
 				}
 			}
 		}()
 	}
 	wg.Wait()
 	for len(s.ready) > 0 {
-		(<-s.ready).discard()
+		(<-s.ready).end(s)
 	}
 	<-ctx.Done()
 	stop()
@@ -139,25 +168,46 @@ func (s *spawner) allot() (int, error) {
 	return slot, nil
 }
 
+// fork makes a blank.
 func (s *spawner) fork(ctx context.Context) (*blank, error) {
 	slot, err := s.allot()
 	if err != nil {
 		return nil, err
 	}
+	b := &blank{slot: slot}
+	if err := s.fill(ctx, b); err != nil {
+		b.end(s)
+		return nil, fmt.Errorf("start the first process: %w", err)
+	}
+	return b, nil
+}
+
+func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
+	if s.tree != nil {
+		// The process id keeps apart what a killed launcher could have left.
+		name := fmt.Sprintf("%d-%d", os.Getpid(), s.serial.Add(1))
+		if b.group, err = s.tree.New(name, sandbox.Limits{}, s.cfg.Ablate&wire.AblateDevices == 0); err != nil {
+			return err
+		}
+		if b.oom, err = b.group.WatchOOM(); err != nil {
+			return err
+		}
+	}
 	ours, theirs, err := packet.Pair("init")
 	if err != nil {
-		s.free(slot)
-		return nil, err
+		return err
 	}
 	defer theirs.Close()
-	var p *os.Process
+	if b.conn, err = packet.NewConn(ours); err != nil {
+		return err
+	}
 	done := make(chan struct{})
 	start := func() {
 		defer close(done)
-		p, err = os.StartProcess("/proc/self/exe", []string{pid1.Name}, &os.ProcAttr{
+		b.process, err = os.StartProcess("/proc/self/exe", []string{pid1.Name}, &os.ProcAttr{
 			Dir: "/", Env: []string{},
 			Files: []*os.File{s.null, s.null, os.Stderr, theirs},
-			Sys:   s.attributes(slot),
+			Sys:   s.attributes(b.slot),
 		})
 	}
 	select {
@@ -167,24 +217,15 @@ func (s *spawner) fork(ctx context.Context) (*blank, error) {
 		err = ctx.Err()
 	}
 	if err != nil {
-		ours.Close()
-		s.free(slot)
-		return nil, fmt.Errorf("start the first process: %w", err)
+		return err
 	}
-	mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", p.Pid))
-	var conn *packet.Conn
-	if err != nil {
-		ours.Close()
-	} else if conn, err = packet.NewConn(ours); err != nil {
-		mounts.Close()
+	if b.group != nil {
+		if err := b.group.Add(b.process.Pid); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		_ = p.Kill()
-		_, _ = p.Wait()
-		s.free(slot)
-		return nil, err
-	}
-	return &blank{process: p, conn: conn, mounts: mounts, slot: slot}, nil
+	b.mounts, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", b.process.Pid))
+	return err
 }
 
 func (s *spawner) attributes(slot int) *syscall.SysProcAttr {

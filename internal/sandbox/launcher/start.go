@@ -27,7 +27,8 @@ type Process struct {
 // root it keeps root's privileges, otherwise it gets those of a user
 // namespace of its own, as far as the machine allows.
 func Start(cfg Config) (*Process, error) {
-	if err := cfg.setDefaults(); err != nil {
+	check := cfg // the launcher sets the defaults itself
+	if err := check.setDefaults(); err != nil {
 		return nil, err
 	}
 	rootless := os.Geteuid() != 0

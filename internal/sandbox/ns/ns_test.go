@@ -381,7 +381,7 @@ func TestCreate_Refuses(t *testing.T) {
 }
 
 func TestLauncherDies_SandboxesDieAndCreateIsRefused(t *testing.T) {
-	d, l := sandboxtest.New(t, launcher.Config{Instance: "test-orphan"})
+	d, l := sandboxtest.New(t, launcher.Config{Instance: "test-orphan", Spares: -1})
 	p := start(t, d, sandbox.Spec{}, "sleep 1000 & echo up; wait")
 	p.line(t)
 	if err := syscall.Kill(l.PID(), syscall.SIGKILL); err != nil {
@@ -392,15 +392,15 @@ func TestLauncherDies_SandboxesDieAndCreateIsRefused(t *testing.T) {
 	if _, err := d.Create(context.Background(), sandbox.Spec{ID: "x", Args: []string{"/bin/true"}}); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("create: %v", err)
 	}
-	left, err := filepath.Glob("/sys/fs/cgroup/*/davy-test-orphan/box")
+	left, err := filepath.Glob("/sys/fs/cgroup/*/davy-test-orphan/[0-9]*")
 	if err != nil || len(left) == 0 {
 		t.Fatalf("the killed launcher left no group (%v): the test shows nothing", err)
 	}
 	// The successor removes what was left.
-	d2, _ := sandboxtest.New(t, launcher.Config{Instance: "test-orphan"})
+	d2, _ := sandboxtest.New(t, launcher.Config{Instance: "test-orphan", Spares: -1})
 	q := start(t, d2, sandbox.Spec{}, "echo up")
 	q.rest(t)
-	if left, _ = filepath.Glob("/sys/fs/cgroup/*/davy-test-orphan/box"); len(left) != 0 {
+	if left, _ = filepath.Glob("/sys/fs/cgroup/*/davy-test-orphan/[0-9]*"); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }
