@@ -33,7 +33,7 @@ func (s *Service) validate(v reflect.Value) error {
 	texts := make([]string, 0, len(c.found))
 	for _, x := range c.found {
 		if x.shape != nil && x.shape.EnumCode != "" && x.rule == ruleEnum {
-			return &ErrorResponse{Status: http.StatusBadRequest, Code: x.shape.EnumCode, Message: x.enumText()}
+			return &ErrorResponse{Status: http.StatusBadRequest, Code: x.shape.EnumCode, Message: x.enumText(), Fields: map[string]string{"Type": "User"}}
 		}
 		texts = append(texts, x.String())
 	}
@@ -81,14 +81,24 @@ func (x violation) String() string {
 	case x.rule == ruleNull:
 		value += "null "
 	case !x.sensitive:
-		value += "'" + x.value + "' "
+		value += "'" + shorten(x.value) + "' "
 	}
 	return value + "at '" + x.path + "' failed to satisfy constraint: " + x.text
 }
 
+// maxShown bounds the bytes of a bad value that its error repeats.
+const maxShown = 4096
+
+func shorten(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "..."
+}
+
 // enumText is how Lambda names a runtime that it does not know.
 func (x violation) enumText() string {
-	return "Value " + x.value + " at '" + x.path + "' failed to satisfy constraint: " + x.text + x.shape.EnumNote
+	return "Value " + shorten(x.value) + " at '" + x.path + "' failed to satisfy constraint: " + x.text + x.shape.EnumNote
 }
 
 // step is one step from the input down to a value.

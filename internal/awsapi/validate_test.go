@@ -97,6 +97,17 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestValidate_Bounded breaks many rules with long values: the answer stays small.
+func TestValidate_Bounded(t *testing.T) {
+	long := strings.Repeat("ü", 100_000)
+	body := `{"Role":"` + long + `","Handler":"` + long + `","FileSystemConfigs":[` + strings.Repeat(`{"Arn":"x"},`, 5000) + `{}]}`
+	_, err := decode(t, lambdaapi.Service, request{line: "POST /2015-03-31/functions", body: body}, awsapi.Limits{})
+	e, ok := errors.AsType[*awsapi.ErrorResponse](err)
+	if !ok || len(e.Message) > 100_000 || !strings.HasPrefix(e.Message, "10008 validation errors detected: ") {
+		t.Errorf("answered %d bytes: %.100s", len(e.Message), e.Message)
+	}
+}
+
 // TestValidate_RewrittenPatterns covers what RE2 cannot say, and the overlay does.
 func TestValidate_RewrittenPatterns(t *testing.T) {
 	alias := func(name string) request {

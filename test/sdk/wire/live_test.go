@@ -277,6 +277,7 @@ func TestErrors_EveryType(t *testing.T) {
 // objects keeps what is put.
 type objects struct {
 	s3api.Unimplemented
+	key  string
 	body []byte
 	meta map[string]string
 	typ  *string
@@ -285,7 +286,7 @@ type objects struct {
 func (o *objects) PutObject(_ context.Context, in *s3api.PutObjectRequest) (*s3api.PutObjectOutput, error) {
 	var err error
 	o.body, err = io.ReadAll(in.Body)
-	o.meta, o.typ = in.Metadata, in.ContentType
+	o.key, o.meta, o.typ = awsapi.Val(in.Key), in.Metadata, in.ContentType
 	return &s3api.PutObjectOutput{ETag: aws.String(`"e"`)}, err
 }
 
@@ -309,13 +310,17 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("disk gone") }
 func TestStreaming_PutAndGet(t *testing.T) {
 	store := &objects{}
 	c := client("s3", serve(t, s3api.Service, store)).Interface().(*s3.Client)
+	const key = "/a//b/../ü +%2F?&#\"[x]/./"
 	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB: more than any buffer on the way
 	_, err := c.PutObject(t.Context(), &s3.PutObjectInput{
-		Bucket: aws.String("b"), Key: aws.String("a//b/../ü +%"), Body: bytes.NewReader(body),
+		Bucket: aws.String("b"), Key: aws.String(key), Body: bytes.NewReader(body),
 		ContentType: aws.String("image/png"), Metadata: map[string]string{"Mixed-Case": "v"},
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if store.key != key {
+		t.Errorf("key %q arrived as %q", key, store.key)
 	}
 	out, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("b"), Key: aws.String("k")})
 	if err != nil {
