@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -43,20 +44,34 @@ func jsonFault(p []byte) string {
 	var v json.RawMessage
 	var syntax *json.SyntaxError
 	if err := json.Unmarshal(p, &v); !errors.As(err, &syntax) || int(syntax.Offset) > len(p) || syntax.Offset < 1 {
-		return "Unexpected end-of-input" + position(p, len(p))
+		return "Unexpected end-of-input" + position(p, len(p)-1)
 	}
 	at = int(syntax.Offset) - 1
 	if at == len(p)-1 && strings.Contains(syntax.Error(), "unexpected end") {
-		return "Unexpected end-of-input" + position(p, len(p))
+		return "Unexpected end-of-input" + position(p, len(p)-1)
 	}
+	const values = "JSON String, Number, Array, Object or token 'null', 'true' or 'false'"
 	r, _ := utf8.DecodeRune(p[at:])
-	return fmt.Sprintf("Unexpected character ('%c' (code %d)): expected a valid value (JSON String, Number, Array, Object or token 'null', 'true' or 'false')%s", r, r, position(p, at))
+	switch text := syntax.Error(); {
+	case strings.Contains(text, "object key"):
+		return fmt.Sprintf("Unexpected character ('%c' (code %d)): was expecting double-quote to start field name%s", r, r, position(p, at))
+	case strings.Contains(text, "after top-level value"):
+		return fmt.Sprintf("Unexpected character ('%c' (code %d)): Expected space separating root-level values%s", r, r, position(p, at))
+	case strings.Contains(text, "beginning of value") && unicode.IsLetter(r):
+		token := p[at:]
+		if end := bytes.IndexFunc(token, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }); end >= 0 {
+			token = token[:end]
+		}
+		return fmt.Sprintf("Unrecognized token '%.256s': was expecting (%s)%s", token, values, position(p, at+len(token)-1))
+	}
+	return fmt.Sprintf("Unexpected character ('%c' (code %d)): expected a valid value (%s)%s", r, r, values, position(p, at))
 }
 
-// position is a place in a payload, with the beginning of it.
+// position is the place behind a byte of a payload, counted as AWS does, with
+// the payload's beginning.
 func position(p []byte, at int) string {
 	line := bytes.Count(p[:at], []byte{'\n'}) + 1
-	column := at - bytes.LastIndexByte(p[:at], '\n')
+	column := at + 1 - bytes.LastIndexByte(p[:at], '\n')
 	start := p[:min(len(p), 500)]
 	return fmt.Sprintf("\n at [Source: (byte[])\"%s\"; line: %d, column: %d]", strings.ToValidUTF8(string(start), "\uFFFD"), line, column)
 }
