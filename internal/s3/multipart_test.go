@@ -231,6 +231,10 @@ func TestMultipart_CompositeChecksum(t *testing.T) {
 		t.Errorf("%q", e.Message)
 	}
 
+	_, err = w.UploadPart(w.ctx(), partRequest("bkt", "k", *c.UploadId, 1, body))
+	if e := wantCode(t, err, "InvalidRequest"); e.Message != "Checksum Type mismatch occurred, expected checksum Type: sha256, actual checksum Type: null" {
+		t.Errorf("%q", e.Message)
+	}
 	p := partRequest("bkt", "k", *c.UploadId, 1, body)
 	p.ChecksumSHA256 = &value
 	up, err := w.UploadPart(w.ctx(), p)
@@ -251,6 +255,15 @@ func TestMultipart_CompositeChecksum(t *testing.T) {
 	if want := base64.StdEncoding.EncodeToString(again[:]) + "-1"; *out.ChecksumSHA256 != want || *out.ChecksumType != composite {
 		t.Errorf("%s %s, want %s", *out.ChecksumSHA256, *out.ChecksumType, want)
 	}
+	a, err := w.GetObjectAttributes(w.ctx(), &s3api.GetObjectAttributesRequest{
+		Bucket: new("bkt"), Key: new("k"), ObjectAttributes: []s3api.ObjectAttributes{"ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"},
+	})
+	if err != nil || `"`+*a.ETag+`"` != *out.ETag || *a.ObjectSize != 5 || *a.Checksum.ChecksumSHA256 != *out.ChecksumSHA256 ||
+		*a.ObjectParts.TotalPartsCount != 1 || len(a.ObjectParts.Parts) != 1 || *a.ObjectParts.Parts[0].ChecksumSHA256 != value {
+		t.Errorf("attributes %+v, %v", a, err)
+	}
+	_, err = w.GetObjectAttributes(w.ctx(), &s3api.GetObjectAttributesRequest{Bucket: new("bkt"), Key: new("k"), ObjectAttributes: []s3api.ObjectAttributes{"Colour"}})
+	wantCode(t, err, "InvalidArgument")
 }
 
 func TestSumType(t *testing.T) {

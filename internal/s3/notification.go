@@ -214,12 +214,16 @@ func (s *Service) PutBucketNotificationConfiguration(ctx context.Context, in *s3
 	if conf == nil {
 		return nil, errMalformedXML()
 	}
-	for kind, present := range map[string]bool{
-		"QueueConfiguration": len(conf.QueueConfigurations) > 0, "TopicConfiguration": len(conf.TopicConfigurations) > 0,
-		"EventBridgeConfiguration": conf.EventBridgeConfiguration != nil,
+	for _, other := range []struct {
+		kind    string
+		present bool
+	}{
+		{"QueueConfiguration", len(conf.QueueConfigurations) > 0},
+		{"TopicConfiguration", len(conf.TopicConfigurations) > 0},
+		{"EventBridgeConfiguration", conf.EventBridgeConfiguration != nil},
 	} {
-		if present {
-			return nil, fault(http.StatusNotImplemented, "NotImplemented", kind+" is not implemented: only CloudFunctionConfiguration is.")
+		if other.present {
+			return nil, fault(http.StatusNotImplemented, "NotImplemented", other.kind+" is not implemented: only CloudFunctionConfiguration is.")
 		}
 	}
 	all := make([]notification, 0, len(conf.LambdaFunctionConfigurations))
