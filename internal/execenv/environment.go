@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type environment struct {
 	measured time.Time
 	expires  time.Time // of its credentials; zero: not started
 	release  func()    // of the code
+	booted   func()    // lets the next runtime boot
 }
 
 // job is an invocation on its way through an environment.
@@ -75,17 +77,21 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx},
 		jobs: make(chan job, 1), quit: make(chan struct{}),
 		release: func() {},
+		booted:  func() {},
 	}
 }
 
 // run is an environment's life: init, invocations, end.
 func (e *environment) run() {
 	defer e.stop()
+	if !e.admitted() {
+		return
+	}
 	started := time.Now()
 	e.rec.line(initStartLine(e.es.runtimeLabel(e.fn)))
 	fail, err := e.start(started.Add(e.es.cfg.InitTimeout))
 	if err != nil {
-		e.fleet.startFailed(e, err)
+		e.fleet.startFailed(err)
 		return
 	}
 	if fail != nil {
@@ -132,6 +138,7 @@ func (e *environment) run() {
 }
 
 func (e *environment) stop() {
+	e.booted()
 	e.dropProcess()
 	e.release()
 	e.fleet.ended(e)
@@ -169,6 +176,19 @@ func (e *environment) thaw() error {
 	return nil
 }
 
+// admitted waits for its turn to boot. It reports false when no invocation
+// needs the environment any more.
+func (e *environment) admitted() bool {
+	select {
+	case e.es.boots <- struct{}{}:
+		e.booted = sync.OnceFunc(func() { <-e.es.boots })
+	case <-e.es.ctx.Done():
+		e.fleet.startFailed(ErrClosed)
+		return false
+	}
+	return e.fleet.needed()
+}
+
 // start boots a runtime, assigns the function to it and waits until its
 // handler is loaded.
 func (e *environment) start(deadline time.Time) (*failure, error) {
@@ -200,7 +220,9 @@ func (e *environment) start(deadline time.Time) (*failure, error) {
 		p.sb.Kill()
 	}
 	p.record(e.rec)
-	if err := p.awaitBooted(deadline); err != nil {
+	err = p.awaitBooted(deadline)
+	e.booted() // the function's own init may take its time
+	if err != nil {
 		return e.initFailure(p, err, deadline), nil
 	}
 	var creds Credentials

@@ -54,6 +54,9 @@ type Environments struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	// boots holds a token for each runtime that boots: more at a time than
+	// the processors carry would only make all of them late.
+	boots chan struct{}
 
 	mu     sync.Mutex
 	fleets map[string]*fleet // by function and version
@@ -61,8 +64,8 @@ type Environments struct {
 }
 
 // New returns Environments without any environment: the first invocation of a
-// function starts one.
-func New(cfg Config) (*Environments, error) {
+// function starts one. They live until Close, whatever becomes of ctx.
+func New(ctx context.Context, cfg Config) (*Environments, error) {
 	if cfg.Driver == nil || cfg.Runtimes == nil || cfg.Code == nil {
 		return nil, errors.New("execenv: Driver, Runtimes and Code are required")
 	}
@@ -81,8 +84,12 @@ func New(cfg Config) (*Environments, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	es := &Environments{cfg: cfg, log: cfg.Log, resolver: newResolver(cfg.Suffixes), fleets: map[string]*fleet{}, all: map[*environment]struct{}{}}
-	es.ctx, es.cancel = context.WithCancel(context.Background())
+	es := &Environments{
+		cfg: cfg, log: cfg.Log, resolver: newResolver(cfg.Suffixes),
+		boots:  make(chan struct{}, 2*runtime.NumCPU()),
+		fleets: map[string]*fleet{}, all: map[*environment]struct{}{},
+	}
+	es.ctx, es.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	return es, nil
 }
 

@@ -310,7 +310,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 	if change != nil {
 		change(&cfg)
 	}
-	envs, err := New(cfg)
+	envs, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,11 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 }
 
 // storeDir holds the installed runtimes that all tests share.
-var storeDir string
+var (
+	storeDir   string
+	install    sync.Once
+	installErr error
+)
 
 func TestMain(m *testing.M) {
 	launcher.Main() // does not return in a launcher, which tests with a real driver start
@@ -356,8 +360,9 @@ func openStore(t testing.TB, caPEM []byte) *runtimes.Store {
 		t.Fatal(err)
 	}
 	if from := os.Getenv("DAVY_FETCHED_RUNTIMES"); from != "" {
-		if err := store.InstallFrom(t.Context(), from); err != nil {
-			t.Fatal(err)
+		install.Do(func() { installErr = store.InstallFrom(context.Background(), from) })
+		if installErr != nil {
+			t.Fatal(installErr)
 		}
 	}
 	return store

@@ -89,8 +89,20 @@ func (fl *fleet) started(e *environment) {
 	fl.offer(e)
 }
 
+// needed is called by an environment before it boots: the invocation that it
+// was begun for may have got another one meanwhile.
+func (fl *fleet) needed() bool {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	if len(fl.waiting) >= fl.starting {
+		return true
+	}
+	fl.starting--
+	return false
+}
+
 // startFailed is called by an environment that could not be made.
-func (fl *fleet) startFailed(e *environment, err error) {
+func (fl *fleet) startFailed(err error) {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
 	fl.starting--

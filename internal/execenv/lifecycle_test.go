@@ -154,6 +154,34 @@ func TestInvoke_WaitingTakesTheFirstThatBecomesFree(t *testing.T) {
 	close(gate)
 }
 
+func TestInvoke_EnvironmentsThatNobodyNeedsAnyMoreDoNotBoot(t *testing.T) {
+	b := newBench(t, nil)
+	f := b.js(waiting)
+	g := newGatedEvent(t)
+	first := b.start(f, g.json())
+	g.awaitStarted()
+	for range cap(b.envs.boots) { // the processors are busy
+		b.envs.boots <- struct{}{}
+	}
+	second := b.start(f, `{}`)
+	b.awaitWaiting(f, 1)
+	g.letGo()
+	(<-first).expect(t, "1")
+	(<-second).expect(t, "2")
+	for range cap(b.envs.boots) {
+		<-b.envs.boots
+	}
+	fl := b.envs.fleets[f.ARN+" "+f.Version]
+	for starting := 1; starting != 0; runtime.Gosched() {
+		b.envs.mu.Lock()
+		starting = fl.starting
+		b.envs.mu.Unlock()
+	}
+	if n := len(b.driver.sandboxes()); n != 1 {
+		t.Errorf("%d sandboxes, want 1", n)
+	}
+}
+
 // awaitWaiting returns when n invocations wait for an environment.
 func (b *bench) awaitWaiting(f Function, n int) {
 	b.t.Helper()

@@ -84,7 +84,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 
 	spec := sandbox.Spec{
 		ID:     id,
-		Mounts: slices.Concat(s.launch.Mounts, s.mounts),
+		Mounts: slices.Concat(runtimeMounts(s.launch), s.mounts),
 		Args:   s.launch.Args,
 		Env:    s.launch.Env,
 		Dir:    "/",
@@ -112,6 +112,14 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 	}
 	p.wg.Go(p.pumpOutput)
 	return p, nil
+}
+
+func runtimeMounts(l runtimes.Launch) []sandbox.Mount {
+	var mounts []sandbox.Mount
+	for _, m := range l.Mounts {
+		mounts = append(mounts, sandbox.Mount{Source: m.Source, Target: m.Target})
+	}
+	return mounts
 }
 
 // attend serves the sockets inside the sandbox until end.

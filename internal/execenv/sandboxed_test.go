@@ -89,6 +89,17 @@ func TestSandboxed_FailuresAndRecovery(t *testing.T) {
 	}
 }
 
+func TestSandboxed_FailingInit(t *testing.T) {
+	b := newSandboxedBench(t, nil)
+	f := b.js(`process.exit(4)`)
+	for range 2 {
+		want := "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: exit status 4"
+		if got := answer(b.invoke(f, `{}`)); got != want {
+			t.Fatalf("answered %s, want %s", got, want)
+		}
+	}
+}
+
 func TestSandboxed_MaxMemoryUsedIsTrue(t *testing.T) {
 	b := newSandboxedBench(t, nil)
 	f := b.js(`let hold; exports.handler = async (e) => { hold = Buffer.alloc(e.mb << 20, 1) }`)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 )
@@ -16,6 +17,25 @@ var nodeRelease = regexp.MustCompile(`/v(\d{2,3}\.\d+\.\d+)/node-v`)
 
 // Distributions link node against libnode.so.ABI, which then names the release.
 var libraryFolders = []string{"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"}
+
+// lookPath finds an executable of the host and returns its real path.
+func lookPath(name string) (string, error) {
+	candidates := []string{name}
+	if !strings.Contains(name, "/") {
+		candidates = nil
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			if filepath.IsAbs(dir) {
+				candidates = append(candidates, filepath.Join(dir, name))
+			}
+		}
+	}
+	for _, c := range candidates {
+		if info, err := os.Stat(c); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return filepath.EvalSymlinks(c)
+		}
+	}
+	return "", fmt.Errorf("the host has no %s in PATH", name)
+}
 
 // nodeVersion reads the version out of a Node.js executable without running it.
 func nodeVersion(path string) (string, error) {

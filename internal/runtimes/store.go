@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-
-	"davy/internal/sandbox"
 )
 
 // Config of a Store.
@@ -67,13 +64,19 @@ func New(cfg Config) (*Store, error) {
 	return s, nil
 }
 
+// Mount is a folder of the host that a runtime needs, read-only.
+type Mount struct {
+	Source string // on the host
+	Target string // inside
+}
+
 // Launch is how a runtime is started in a sandbox.
 type Launch struct {
 	Runtime Runtime
 	Version string   // of the interpreter that will run
 	Args    []string // interpreter and bootstrap, paths inside
 	Env     []string // what the runtime needs at process start, the same for all functions
-	Mounts  []sandbox.Mount
+	Mounts  []Mount
 	HasSDK  bool // the AWS SDKs are installed
 }
 
@@ -96,7 +99,7 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 		Runtime: r,
 		Args:    []string{langDir + "/bin/node", RuntimeDir + "/index.js"},
 		Env:     nodeEnv(r.Major),
-		Mounts:  []sandbox.Mount{{Source: boot, Target: RuntimeDir}},
+		Mounts:  []Mount{{Source: boot, Target: RuntimeDir}},
 	}
 	if dir := s.runtimeDir(r); isDir(dir) {
 		pinned, err := r.Archive()
@@ -104,7 +107,7 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 			return Launch{}, err
 		}
 		l.Version = pinned.Version
-		l.Mounts = append(l.Mounts, sandbox.Mount{Source: dir, Target: langDir})
+		l.Mounts = append(l.Mounts, Mount{Source: dir, Target: langDir})
 	} else {
 		host, err := s.host()
 		if err != nil {
@@ -117,7 +120,7 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 		l.Args[0] = host.path
 		if !strings.HasPrefix(host.path, "/usr/") { // which every sandbox has
 			l.Args[0] = langDir + "/bin/" + filepath.Base(host.path)
-			l.Mounts = append(l.Mounts, sandbox.Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
+			l.Mounts = append(l.Mounts, Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
 		}
 	}
 	if sdk := s.sdkDir(); isDir(sdk) {
@@ -125,10 +128,10 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 		modules := filepath.Join(sdk, "node_modules")
 		l.Mounts = append(
 			l.Mounts,
-			sandbox.Mount{Source: modules, Target: RuntimeDir + "/node_modules"},
+			Mount{Source: modules, Target: RuntimeDir + "/node_modules"},
 			// Where the search of every module ends, import as well as
 			// require, after the function's own node_modules.
-			sandbox.Mount{Source: modules, Target: "/node_modules"},
+			Mount{Source: modules, Target: "/node_modules"},
 		)
 	}
 	return l, nil
@@ -183,11 +186,8 @@ func (s *Store) findHostNode() (hostNode, error) {
 	if name == "" {
 		name = "node"
 	}
-	found, err := exec.LookPath(name)
+	found, err := lookPath(name)
 	if err != nil {
-		return hostNode{}, errors.New("the host has no node in PATH")
-	}
-	if found, err = filepath.EvalSymlinks(found); err != nil {
 		return hostNode{}, err
 	}
 	version, err := nodeVersion(found)

@@ -150,7 +150,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 
 	// Execution. Environments reach the gateway, which is built last.
 	inside := &door{ctx: context.WithoutCancel(ctx)}
-	environments, err := execenv.New(execenv.Config{
+	environments, err := execenv.New(ctx, execenv.Config{
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
 		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain}, Log: cfg.Log,
 	})
