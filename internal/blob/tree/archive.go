@@ -57,8 +57,10 @@ type file struct {
 // Check tells whether a zip archive can be unpacked, by reading all of it:
 // structure, names, links, checksums and real size. Errors: ErrMalformed,
 // ErrEmpty, ErrTooLarge, ErrUnsafe.
-func Check(r io.ReaderAt, size int64) error {
-	a, err := open(r, size, standard)
+func Check(r io.ReaderAt, size int64) error { return standard.check(r, size) }
+
+func (l limits) check(r io.ReaderAt, size int64) error {
+	a, err := open(r, size, l)
 	if err != nil {
 		return err
 	}

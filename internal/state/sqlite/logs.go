@@ -22,6 +22,8 @@ import (
 type LogsConfig struct {
 	Dir string       // required; made if missing
 	Log *slog.Logger // nil: discard
+
+	unsafeSync string // weakens synchronous=FULL, for tests of meaning
 }
 
 // Logs is a state.Logs: one SQLite file for each day (UTC) of the events'
@@ -33,6 +35,7 @@ type LogsConfig struct {
 // directory sees to that).
 type Logs struct {
 	dir   string
+	sync  string // synchronous of each file
 	log   *slog.Logger
 	codec *blockCodec
 
@@ -83,7 +86,8 @@ CREATE INDEX block_stream_hi ON block (g, s, hi, id);
 type logRequest struct {
 	group  string
 	events []state.LogEvent
-	drop   func(d *day, tx *sql.Tx) error
+	drop   func(*sql.Tx) error
+	to     int64 // drop concerns only what is before, 0: everything
 	done   chan error
 }
 
@@ -99,7 +103,7 @@ func OpenLogs(ctx context.Context, cfg LogsConfig) (_ *Logs, err error) {
 		return nil, fmt.Errorf("open logs: %w", err)
 	}
 	l := &Logs{
-		dir: cfg.Dir, log: cfg.Log, days: map[string]*day{}, open: map[openKey]*openBlock{},
+		dir: cfg.Dir, sync: cmp.Or(cfg.unsafeSync, "FULL"), log: cfg.Log, days: map[string]*day{}, open: map[openKey]*openBlock{},
 		requests: make(chan *logRequest, 256), stopped: make(chan struct{}),
 	}
 	if l.codec, err = newBlockCodec(); err != nil {
@@ -110,7 +114,7 @@ func OpenLogs(ctx context.Context, cfg LogsConfig) (_ *Logs, err error) {
 		return nil, fmt.Errorf("open logs: %w", err)
 	}
 	for _, path := range names {
-		d, err := openDay(path)
+		d, err := l.openDay(path)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open logs: %w", err), l.closeDays())
 		}
@@ -133,7 +137,7 @@ func OpenLogs(ctx context.Context, cfg LogsConfig) (_ *Logs, err error) {
 	return l, nil
 }
 
-func openDay(path string) (*day, error) {
+func (l *Logs) openDay(path string) (*day, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -141,7 +145,7 @@ func openDay(path string) (*day, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, 4, 1<<10, "FULL")
+	db, err := openDB(path, 4, 1<<10, l.sync)
 	if err != nil {
 		return nil, err
 	}
@@ -210,9 +214,10 @@ func (l *Logs) Drop(ctx context.Context, group, stream string, before time.Time)
 	if !before.IsZero() {
 		to = before.UnixMilli()
 	}
-	err := l.submit(ctx, &logRequest{drop: func(_ *day, tx *sql.Tx) error {
-		return l.dropBlocks(tx, group, stream, to)
-	}})
+	err := l.submit(ctx, &logRequest{
+		drop: func(tx *sql.Tx) error { return l.dropBlocks(tx, group, stream, to) },
+		to:   to,
+	})
 	if err != nil {
 		return fmt.Errorf("drop logs: %w", err)
 	}
@@ -266,7 +271,7 @@ func (l *Logs) run() {
 			l.append(group)
 		}
 		if drop != nil {
-			drop.done <- l.drop(drop.drop)
+			drop.done <- l.drop(drop.drop, drop.to)
 		}
 	}
 }
@@ -398,7 +403,7 @@ func (l *Logs) day(name string) (*day, error) {
 	if d != nil {
 		return d, nil
 	}
-	d, err := openDay(filepath.Join(l.dir, name+".db"))
+	d, err := l.openDay(filepath.Join(l.dir, name+".db"))
 	if err != nil {
 		return nil, err
 	}
@@ -414,14 +419,19 @@ func (l *Logs) day(name string) (*day, error) {
 	return d, nil
 }
 
-// drop runs a removal on every day, and removes the days that it leaves empty.
-func (l *Logs) drop(remove func(*day, *sql.Tx) error) error {
+// drop runs a removal on every day up to a time (0: all), and removes the days
+// that it leaves empty.
+func (l *Logs) drop(remove func(*sql.Tx) error, to int64) error {
 	clear(l.open)
 	l.mu.RLock()
 	days := maps.Clone(l.days)
 	l.mu.RUnlock()
 	var errs []error
+	last := time.UnixMilli(to).UTC().Format(time.DateOnly)
 	for name, d := range days {
+		if to != 0 && name > last {
+			continue
+		}
 		empty, err := d.drop(remove)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, classify(err)))
@@ -434,7 +444,7 @@ func (l *Logs) drop(remove func(*day, *sql.Tx) error) error {
 	return errors.Join(errs...)
 }
 
-func (d *day) drop(remove func(*day, *sql.Tx) error) (empty bool, err error) {
+func (d *day) drop(remove func(*sql.Tx) error) (empty bool, err error) {
 	if _, err := d.prepare(context.Background()); err != nil {
 		return false, err
 	}
@@ -443,7 +453,7 @@ func (d *day) drop(remove func(*day, *sql.Tx) error) (empty bool, err error) {
 		return false, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if err := remove(d, tx); err != nil {
+	if err := remove(tx); err != nil {
 		return false, err
 	}
 	if err := tx.QueryRow(`SELECT NOT EXISTS (SELECT 1 FROM block)`).Scan(&empty); err != nil {

@@ -55,7 +55,7 @@ func TestLogs_Model(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		l, err := OpenLogs(t.Context(), LogsConfig{Dir: dir})
+		l, err := OpenLogs(t.Context(), LogsConfig{Dir: dir, unsafeSync: "OFF"})
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestLogs_Model(t *testing.T) {
 				if err := l.Close(); err != nil {
 					r.Fatal(err)
 				}
-				if l, err = OpenLogs(t.Context(), LogsConfig{Dir: dir}); err != nil {
+				if l, err = OpenLogs(t.Context(), LogsConfig{Dir: dir, unsafeSync: "OFF"}); err != nil {
 					r.Fatal(err)
 				}
 			},
