@@ -40,6 +40,7 @@ type Tree struct {
 	kill    bool              // version 2 tree with cgroup.kill
 	missing []string
 	mkdir   func(string) error
+	lock    *os.File // held on one of the base directories
 }
 
 // the controllers a sandbox needs, with what is lost without each
@@ -48,6 +49,9 @@ var needed = []struct{ name, lost string }{
 	{"cpu", "CPU time is not limited"},
 	{"pids", "the number of processes is not limited"},
 }
+
+// servicesLeaf holds the processes of a delegated version 2 group.
+const servicesLeaf = "davy-services"
 
 const period = 20_000 // microseconds in which the CPU quota is spent
 
@@ -104,6 +108,10 @@ func Open(cfg Config) (*Tree, error) {
 	if dir := t.base[""]; dir != "" {
 		t.kill = exists(filepath.Join(dir, "cgroup.kill"))
 	}
+	if err := t.claim(); err != nil {
+		return nil, err
+	}
+	t.sweepDead()
 	return t, nil
 }
 
@@ -114,7 +122,7 @@ func (t *Tree) openV2(h hierarchy, name string) (string, error) {
 	if err := enable(parent); err != nil {
 		// A group with processes cannot hand controllers down: the processes
 		// of a delegated group move into a leaf of it first.
-		leaf := filepath.Join(own, "davy-services")
+		leaf := filepath.Join(own, servicesLeaf)
 		if e := t.makeDir(leaf); e != nil {
 			return "", fmt.Errorf("%w: %w", ErrUnsupported, e)
 		}
@@ -178,6 +186,7 @@ func (t *Tree) Sweep() error {
 
 // Close removes the base groups, which must be empty.
 func (t *Tree) Close() error {
+	defer t.lock.Close()
 	var errs []error
 	for _, dir := range t.base {
 		errs = append(errs, removeDir(dir))

@@ -278,3 +278,53 @@ func TestOpen_SaysWhatIsMissing(t *testing.T) {
 		t.Errorf("no hierarchy: %v", err)
 	}
 }
+
+// A launcher that was killed and never starts again leaves groups; the next
+// launcher on the machine removes them, and leaves those of living ones.
+func TestOpen_SweepsDeadLaunchers(t *testing.T) {
+	m := v2Machine(t)
+	open := func(instance string) *Tree {
+		t.Helper()
+		c := m.config()
+		c.Instance = instance
+		tree, err := Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tree
+	}
+	own := filepath.Join(m.dir, "fs/system.slice/davy.service")
+	alive := open("alive")
+	defer alive.lock.Close()
+	dead := open("dead")
+	if err := dead.lock.Close(); err != nil { // as the kernel does for a killed process
+		t.Fatal(err)
+	}
+	busy := open("busy")
+	if err := busy.lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.write("fs/system.slice/davy.service/davy-busy/cgroup.procs", "1\n")
+	removed := map[string]bool{"davy-dead": true}
+	// The fake's groups hold files, which rmdir does not remove: what is
+	// swept is seen by what rmdir would meet.
+	for name := range removed {
+		files, err := os.ReadDir(filepath.Join(own, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if f.Name() != "cgroup.procs" {
+				os.Remove(filepath.Join(own, name, f.Name()))
+			}
+		}
+		os.Remove(filepath.Join(own, name, "cgroup.procs"))
+	}
+	next := open("next")
+	defer next.lock.Close()
+	for _, name := range []string{"davy-alive", "davy-dead", "davy-busy", "davy-next"} {
+		if got := !exists(filepath.Join(own, name)); got != removed[name] {
+			t.Errorf("%s removed: %v", name, got)
+		}
+	}
+}

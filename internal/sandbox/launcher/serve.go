@@ -149,14 +149,8 @@ func (l *launcher) run() error {
 	wg.Go(func() { l.spawner.run(ctx) })
 
 	// The first fork tells whether this machine lets us make namespaces.
-	if b, err := l.spawner.fork(ctx); err != nil {
+	if err := <-l.spawner.first; err != nil {
 		l.missing = append(l.missing, fmt.Sprintf("sandboxes: namespaces cannot be made here: %v", err))
-	} else {
-		select {
-		case l.spawner.ready <- b:
-		default:
-			b.end(l.spawner)
-		}
 	}
 	hello, err := wire.Hello{Missing: l.missing}.Encode()
 	if err == nil {

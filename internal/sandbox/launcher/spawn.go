@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -71,7 +72,8 @@ type spawner struct {
 	serial   atomic.Uint64
 
 	forks chan func()
-	ready chan *blank
+	ready chan *blank // without room: a blank is kept by who made it
+	first chan error  // how the very first went
 
 	mu    sync.Mutex
 	slots []int // free, the last is the next
@@ -84,7 +86,7 @@ func newSpawner(cfg Config, rootless bool, tree *cgroup.Tree) (*spawner, error) 
 	}
 	s := &spawner{
 		cfg: cfg, rootless: rootless, tree: tree, null: null,
-		forks: make(chan func()), ready: make(chan *blank, cfg.Spares),
+		forks: make(chan func()), ready: make(chan *blank), first: make(chan error, 1),
 	}
 	// Blanks take a slot each besides the running sandboxes.
 	for i := range cfg.MaxSandboxes + cfg.Spares + 1 {
@@ -117,8 +119,17 @@ func (s *spawner) run(ctx context.Context) {
 			defer wg.Done()
 			for ctx.Err() == nil {
 				b, err := s.fork(ctx)
+				select {
+				case s.first <- err:
+				default:
+				}
 				if err != nil {
-					return // the next create meets the error and tells it
+					// A create meets the same error and tells it.
+					select {
+					case <-time.After(time.Second):
+					case <-ctx.Done():
+					}
+					continue
 				}
 				select {
 				case s.ready <- b:
@@ -128,10 +139,14 @@ func (s *spawner) run(ctx context.Context) {
 			}
 		}()
 	}
-	wg.Wait()
-	for len(s.ready) > 0 {
-		(<-s.ready).end(s)
+	if s.cfg.Spares == 0 {
+		b, err := s.fork(ctx)
+		if err == nil {
+			b.end(s)
+		}
+		s.first <- err
 	}
+	wg.Wait()
 	<-ctx.Done()
 	stop()
 	<-done

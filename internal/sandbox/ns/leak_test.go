@@ -34,6 +34,9 @@ func pidfd(t *testing.T, pid int) int {
 func ended(t *testing.T, fd int) bool {
 	t.Helper()
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+	for err == unix.EINTR {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

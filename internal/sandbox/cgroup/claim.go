@@ -1,0 +1,116 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// claimWait bounds how long a predecessor of the same instance may take to
+// end.
+const claimWait = 5 * time.Second
+
+// lockDir is the base directory that is locked: of every launcher on a
+// machine the same one, so that each can tell whether another lives.
+func (t *Tree) lockDir() string {
+	for _, c := range append([]string{""}, v1Controllers...) {
+		if dir := t.base[c]; dir != "" {
+			return dir
+		}
+	}
+	return ""
+}
+
+// claim locks the base group, so that it is this launcher's until it ends, in
+// whatever way.
+func (t *Tree) claim() error {
+	deadline := time.Now().Add(claimWait)
+	for {
+		f, err := tryLock(t.lockDir())
+		if err == nil {
+			// A launcher that sweeps may have removed the base groups
+			// between their making and the lock.
+			var there, held unix.Stat_t
+			if unix.Stat(t.lockDir(), &there) == nil && unix.Fstat(int(f.Fd()), &held) == nil && there.Ino == held.Ino {
+				t.lock = f
+			} else {
+				f.Close()
+			}
+		} else if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
+			return fmt.Errorf("%w: claim %s: %w", ErrUnsupported, t.lockDir(), err)
+		}
+		for _, dir := range t.base {
+			if err := t.makeDir(dir); err != nil {
+				return fmt.Errorf("%w: %w", ErrUnsupported, err)
+			}
+		}
+		if t.lock != nil {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func tryLock(dir string) (*os.File, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return os.NewFile(uintptr(fd), dir), nil
+}
+
+// sweepDead removes the groups of killed launchers of other instances, which
+// may never start again. Only groups without a process are touched.
+func (t *Tree) sweepDead() {
+	entries, err := os.ReadDir(filepath.Dir(t.lockDir()))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), "davy-") || e.Name() == filepath.Base(t.lockDir()) || e.Name() == servicesLeaf {
+			continue
+		}
+		f, err := tryLock(filepath.Join(filepath.Dir(t.lockDir()), e.Name()))
+		if err != nil {
+			continue // it lives
+		}
+		var bases []string
+		for _, base := range t.base {
+			bases = append(bases, filepath.Join(filepath.Dir(base), e.Name()))
+		}
+		if !anyProcess(bases) {
+			for _, base := range bases {
+				groups, _ := filepath.Glob(filepath.Join(base, "*", "cgroup.procs"))
+				for _, g := range groups {
+					_ = unix.Rmdir(filepath.Dir(g))
+				}
+				_ = unix.Rmdir(base)
+			}
+		}
+		f.Close()
+	}
+}
+
+func anyProcess(bases []string) bool {
+	for _, base := range bases {
+		groups, err := filepath.Glob(filepath.Join(base, "*", "cgroup.procs"))
+		if err != nil {
+			return true
+		}
+		for _, g := range append(groups, filepath.Join(base, "cgroup.procs")) {
+			if len(readFields(g)) > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
