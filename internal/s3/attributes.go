@@ -31,8 +31,10 @@ func (s *Service) GetObjectAttributes(ctx context.Context, in *s3api.GetObjectAt
 				out.StorageClass = new(s3api.StorageClassStandard)
 			case "Checksum":
 				if v.Sum.Algorithm != "" {
-					c := &s3api.Checksum{ChecksumType: new(s3api.ChecksumType(v.Sum.kind()))}
-					fields{&c.ChecksumCRC32, &c.ChecksumCRC32C, &c.ChecksumCRC64NVME, &c.ChecksumSHA1, &c.ChecksumSHA256, &c.ChecksumSHA512, &c.ChecksumMD5}.set(v.Sum)
+					sum := v.Sum
+					sum.Value, _, _ = strings.Cut(sum.Value, "-") // here AWS leaves the number of parts out
+					c := &s3api.Checksum{ChecksumType: new(s3api.ChecksumType(sum.kind()))}
+					fields{&c.ChecksumCRC32, &c.ChecksumCRC32C, &c.ChecksumCRC64NVME, &c.ChecksumSHA1, &c.ChecksumSHA256, &c.ChecksumSHA512, &c.ChecksumMD5}.set(sum)
 					out.Checksum = c
 				}
 			case "ObjectParts":

@@ -75,8 +75,9 @@ type eventObject struct {
 	Sequencer string `json:"sequencer,omitempty"`
 }
 
-// eventVersion is the structure's version. Later ones add nothing to the
-// events that Davy sends.
+// The structure's versions: 2.1, and 2.3 for events about tags. A consumer asks
+// for a minor version of at least what it needs, so a record claims no more
+// than the members that it has.
 const (
 	eventVersion        = "2.1"
 	taggingEventVersion = "2.3"
@@ -146,10 +147,10 @@ func (c *change) event(name, configuration string, v *version) []byte {
 	return bytes.TrimRight(b.Bytes(), "\n")
 }
 
-// hostID is x-amz-id-2: what the gateway will answer, or a value of its form.
+// hostID is x-amz-id-2: what the response carries, or a value of its form.
 func hostID(call *awsapi.Call) string {
-	if id := call.Response.Header.Get("X-Amz-Id-2"); id != "" {
-		return id
+	if call.HostID != "" {
+		return call.HostID
 	}
 	sum := sha512.Sum512([]byte(call.RequestID))
 	return base64.StdEncoding.EncodeToString(sum[:56])

@@ -219,10 +219,10 @@ func (s *Service) UploadPart(ctx context.Context, in *s3api.UploadPartRequest) (
 		&out.ChecksumCRC32, &out.ChecksumCRC32C, &out.ChecksumCRC64NVME, &out.ChecksumSHA1, &out.ChecksumSHA256, &out.ChecksumSHA512, &out.ChecksumMD5,
 	}
 	switch {
-	case want.claimed && want.algorithm != made.Sum.Algorithm:
-		shown.set(checksum{Algorithm: want.algorithm, Value: made.claimed})
-	default:
+	case up.Algorithm != "": // SDKs build the list of CompleteMultipartUpload from it
 		shown.set(made.Sum)
+	case want.claimed:
+		shown.set(checksum{Algorithm: want.algorithm, Value: made.claimed})
 	}
 	return out, nil
 }

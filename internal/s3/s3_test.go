@@ -94,7 +94,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w.Service = s
 	w.call = awsapi.Call{
-		RequestID: "C3D13FE58DE4C810", Region: "us-east-1", Account: testAccount, SourceIP: "203.0.113.7",
+		RequestID: "C3D13FE58DE4C810", HostID: "FMyUVURIY8/IgAtTv8xRjskZQpcIZ9KG4V5Wp6S7S/JRWeUWerMUE5JgHvANOjpD", Region: "us-east-1", Account: testAccount, SourceIP: "203.0.113.7",
 		Principal: awsapi.Principal{ARN: "arn:aws:iam::111122223333:user/ann", UserID: "AIDAJDPLRKLG7UEXAMPLE", Account: testAccount},
 	}
 	return w
