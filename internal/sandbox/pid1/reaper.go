@@ -10,7 +10,11 @@ import (
 
 // reaper waits for every child of pid 1 and, when the one whose pid is its
 // first argument ends, writes the 4-byte wait status to descriptor 3 and
-// exits, which ends the sandbox. It runs in a program of its own.
+// exits, which ends the sandbox. It runs in a program of its own. Processes
+// that are started in the sandbox later need nothing from it: it waits for
+// whoever is given to it.
+//
+//lint:ignore U1000 reaperCode takes its address
 func reaper()
 
 // reaperCode is the address of reaper's machine code.
