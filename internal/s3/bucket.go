@@ -49,24 +49,22 @@ func (b *bucket) arn() string { return "arn:aws:s3:::" + b.Name }
 type Info struct {
 	Owner  string // account id
 	Region string
-	Policy string // JSON; empty: none
-	// PublicPolicy tells whether Policy grants access to anyone, as AWS
-	// defines it; RestrictPublic, that such a policy reaches only the owner's
-	// account and AWS services.
-	PublicPolicy, RestrictPublic bool
+	Policy string // JSON; empty: none, or none for this caller
 }
 
 // Bucket returns what authorisation needs; ok is false when there is no such
-// bucket.
+// bucket. Where RestrictPublicBuckets is set, a public policy says nothing to
+// callers outside the owner's account; the caller is ctx's.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
 func (s *Service) Bucket(ctx context.Context, name string) (info Info, ok bool, err error) {
 	b, err := s.lookup(ctx, name)
 	if err != nil || b == nil {
 		return Info{}, false, err
 	}
 	info = Info{Owner: b.Owner, Region: b.Region, Policy: b.Policy}
-	info.RestrictPublic = b.PublicAccess != nil && b.PublicAccess.RestrictBuckets
-	if b.Policy != "" {
-		info.PublicPolicy = publicPolicy(b.Policy)
+	if p := b.PublicAccess; p != nil && p.RestrictBuckets && b.Policy != "" &&
+		awsapi.CallFrom(ctx).Principal.Account != b.Owner && publicPolicy(b.Policy) {
+		info.Policy = "" // without it nobody from outside has access: its denials are not missed
 	}
 	return info, true, nil
 }

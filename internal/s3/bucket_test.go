@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -199,7 +200,7 @@ func TestBucket_ForAuthorisation(t *testing.T) {
 	}
 	wantCode(t, put(private), "")
 	info, ok, err := w.Bucket(t.Context(), "bkt")
-	if !ok || err != nil || info.Owner != testAccount || info.Policy != private || info.PublicPolicy || !info.RestrictPublic {
+	if !ok || err != nil || info.Owner != testAccount || info.Policy != private || info.Region != "us-east-1" {
 		t.Errorf("%+v %v %v", info, ok, err)
 	}
 	const public = `{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bkt/*"}}`
@@ -213,8 +214,19 @@ func TestBucket_ForAuthorisation(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, put(public), "")
-	if info, _, _ = w.Bucket(t.Context(), "bkt"); !info.PublicPolicy || info.RestrictPublic {
+	stranger := awsapi.WithCall(t.Context(), &awsapi.Call{Principal: awsapi.Principal{Account: "444455556666"}})
+	if info, _, _ = w.Bucket(stranger, "bkt"); info.Policy != public {
 		t.Errorf("%+v", info)
+	}
+	if _, err := w.PutPublicAccessBlock(w.ctx(), &s3api.PutPublicAccessBlockRequest{
+		Bucket: new("bkt"), PublicAccessBlockConfiguration: &s3api.PublicAccessBlockConfiguration{RestrictPublicBuckets: new(true)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for ctx, want := range map[context.Context]string{stranger: "", t.Context(): "", w.ctx(): public} {
+		if info, _, _ := w.Bucket(ctx, "bkt"); info.Policy != want {
+			t.Errorf("restricted: policy %q, want %q", info.Policy, want)
+		}
 	}
 	if _, err := w.DeleteBucketPolicy(w.ctx(), &s3api.DeleteBucketPolicyRequest{Bucket: new("bkt")}); err != nil {
 		t.Fatal(err)
