@@ -127,6 +127,7 @@ func (e *environment) run() {
 				return
 			}
 		case <-ended:
+			e.lastWords()
 			if e.fleet.withdraw(e) {
 				return
 			}
@@ -147,9 +148,26 @@ func (e *environment) stop() {
 func (e *environment) dropProcess() {
 	if p := e.current.Swap(nil); p != nil {
 		p.end()
-		p.drainOutput()
 	}
 	e.frozen = false
+}
+
+// lastWords records what a runtime that died between invocations had to say.
+func (e *environment) lastWords() {
+	p := e.current.Load()
+	deadline := time.Now().Add(time.Second) // it has ended: nothing is waited for
+	for {
+		f, err := p.ch.recv(deadline)
+		switch {
+		case err != nil:
+			p.drainOutput()
+			return
+		case f.kind == frameLog:
+			e.rec.line(string(f.body))
+		case f.kind == frameOutput:
+			e.rec.output(f.body)
+		}
+	}
 }
 
 func (e *environment) freeze() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,9 +33,14 @@ type processDriver struct {
 	oom       atomic.Bool                   // the next exits are reported as OOM kills
 	gate      atomic.Pointer[chan struct{}] // Create waits until it is closed
 
+	count atomic.Int64
+
 	mu      sync.Mutex
 	created []*childSandbox
 }
+
+// nthSandbox is a variable in sandboxes of the fake: how many there were.
+const nthSandbox = "DAVY_TEST_NTH_SANDBOX"
 
 // rootScript builds a root of the host's /usr and the sandbox's mounts.
 const rootScript = `set -e
@@ -89,7 +95,7 @@ func (d *processDriver) Create(ctx context.Context, s sandbox.Spec) (sandbox.San
 	}
 	args = append(append(args, "--", s.Dir), s.Args...)
 	cmd := exec.Command("unshare", args...)
-	cmd.Env = s.Env
+	cmd.Env = append(slices.Clip(s.Env), nthSandbox+"="+strconv.FormatInt(d.count.Add(1), 10))
 	cmd.ExtraFiles = s.Files
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -174,7 +174,7 @@ func TestHandler_Environment(t *testing.T) {
 			}
 			stream := got["AWS_LAMBDA_LOG_STREAM_NAME"]
 			delete(got, "AWS_LAMBDA_LOG_STREAM_NAME")
-			for _, ofShell := range []string{"PWD", "OLDPWD", "SHLVL", "_"} { // of the fake driver
+			for _, ofShell := range []string{"PWD", "OLDPWD", "SHLVL", "_", nthSandbox} { // of the fake driver
 				delete(got, ofShell)
 			}
 			major := strings.TrimSuffix(strings.TrimPrefix(runtime, "nodejs"), ".x")

@@ -305,6 +305,12 @@ func TestEnvironment_ThatDiesBetweenInvocationsIsReplaced(t *testing.T) {
 	}
 }
 
+func TestEnvironment_ThatDiesBetweenInvocationsIsHeard(t *testing.T) {
+	b := newBench(t, nil)
+	b.invoke(b.js(`exports.handler = async () => { setTimeout(() => { process.stdout.write("last words\n"); process.exit(1) }, 1) }`), `{}`)
+	b.logs.await(t, "last words")
+}
+
 func TestEnvironment_IsRecycledAfterFailures(t *testing.T) {
 	for _, tc := range []struct {
 		name, code, want string
@@ -342,11 +348,9 @@ func TestEnvironment_IsRecycledAfterFailures(t *testing.T) {
 }
 
 func TestInit_FailedInitIsTriedAgainByTheInvocation(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.InitTimeout = 3 * time.Second })
-	marker := filepath.Join(t.TempDir(), "tried")
-	f := b.js(fmt.Sprintf(`const fs = require("fs");
-		if (!fs.existsSync(%q)) { fs.writeFileSync(%q, "x"); for (;;); }
-		exports.handler = async () => "second init"`, marker, marker))
+	b := newBench(t, func(c *Config) { c.InitTimeout = 100 * time.Millisecond })
+	f := b.js(`if (process.env.` + nthSandbox + ` === "1") for (;;);
+		exports.handler = async () => "second init"`)
 	out := b.invoke(f, `{}`)
 	if got := answer(out); got != `"second init"` {
 		t.Fatalf("answered %s", got)

@@ -6,11 +6,11 @@
 // keeps them.
 
 const fs = require('fs');
+const tls = require('tls');
 
 // install makes tls.connect trust the authority in caFile for names that end
 // in one of the suffixes. https, http2 and fetch connect through it.
 module.exports.install = function install(caFile, suffixes) {
-  const tls = require('tls');
   const connect = tls.connect;
   let ca;
   const isOurs = (name) =>
