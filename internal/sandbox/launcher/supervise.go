@@ -114,6 +114,8 @@ func keepLauncher(ctx context.Context, cfg SuperviseConfig, control *packet.Conn
 			} else if err == nil {
 				err = e
 			}
+		} else if e := control.Send([]byte(err.Error())); e != nil {
+			return // the server is gone
 		}
 		if ctx.Err() != nil {
 			return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,4 +80,22 @@ func BenchmarkFreezeThaw(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCreateManyAtOnce is the sustained rate: 16 clients create, wait for
+// the end of a program that does nothing, and start over.
+func BenchmarkCreateManyAtOnce(b *testing.B) {
+	d, _ := sandboxtest.New(b, launcher.Config{})
+	var n atomic.Int64
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			s, err := d.Create(b.Context(), sandbox.Spec{ID: fmt.Sprint("many-", n.Add(1)), Args: []string{"/bin/true"}})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			<-s.Done()
+		}
+	})
 }

@@ -48,7 +48,8 @@ type Driver struct {
 }
 
 // Connect takes the descriptor on which a supervisor hands over the sockets
-// of launchers (launcher.ControlFD) and waits for the first.
+// of launchers (launcher.ControlFD) and waits for the first. When it cannot be
+// started here, Missing says why and Create answers sandbox.ErrUnavailable.
 func Connect(fd int) (*Driver, error) {
 	control, err := packet.NewConn(os.NewFile(uintptr(fd), "control"))
 	if err != nil {
@@ -72,30 +73,39 @@ func New(socket *os.File) (*Driver, error) {
 	return d, nil
 }
 
-// followLaunchers adopts each launcher that the supervisor hands over.
+// followLaunchers adopts each launcher that the supervisor hands over. A
+// packet without a descriptor tells why there is none. first hears of the
+// first packet, or why there will be none.
 func (d *Driver) followLaunchers(first chan<- error) {
-	for {
-		_, files, err := d.control.Receive()
-		if errors.Is(err, wire.ErrMalformed) {
-			continue
-		}
-		if err == nil && len(files) != 1 {
-			packet.CloseFiles(files)
-			continue
-		}
-		if err == nil {
-			err = d.adopt(files[0])
-			if first == nil {
-				continue // the next launcher may do better
-			}
-		}
+	tell := func(err error) {
 		if first != nil {
 			first <- err
 			first = nil
 		}
-		if err != nil {
-			return // the supervisor is gone, or the driver closed
+	}
+	for {
+		b, files, err := d.control.Receive()
+		if errors.Is(err, wire.ErrMalformed) {
+			continue
 		}
+		if err != nil { // the supervisor is gone, or the driver closed
+			tell(fmt.Errorf("connect to the supervisor: %w", err))
+			return
+		}
+		if len(files) == 1 {
+			err = d.adopt(files[0])
+		} else {
+			packet.CloseFiles(files)
+			err = fmt.Errorf("%w: %s", sandbox.ErrUnavailable, b)
+		}
+		if err != nil {
+			// The next launcher may do better; until then there are no
+			// sandboxes and everything else works.
+			d.mu.Lock()
+			d.missing = []string{err.Error()}
+			d.mu.Unlock()
+		}
+		tell(nil)
 	}
 }
 

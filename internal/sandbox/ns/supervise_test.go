@@ -25,7 +25,7 @@ func playRole() {
 	case "supervisor":
 		os.Setenv(role, "server")
 		code, err := launcher.Supervise(context.Background(), launcher.SuperviseConfig{
-			Launcher:   launcher.Config{Instance: "test-sup", Spares: 1},
+			Launcher:   launcher.Config{Instance: "test-sup", Spares: 1, Roots: strings.Fields(os.Getenv("DAVY_TEST_ROOTS"))},
 			ServerArgs: []string{"serve"},
 			ExtraFiles: []*os.File{os.Stdin},
 		})
@@ -78,8 +78,8 @@ func serve() int {
 				}
 			}
 			fmt.Println(strings.Join(v, "; "))
-		case "parent":
-			fmt.Println(os.Getppid())
+		case "missing":
+			fmt.Println(strings.Join(d.Missing(), "; "))
 		case "term":
 			fmt.Println(<-term)
 		case "exit":
@@ -97,7 +97,7 @@ type supervised struct {
 	pid int // of the server
 }
 
-func supervise(t *testing.T) *supervised {
+func supervise(t *testing.T, env ...string) *supervised {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -108,6 +108,7 @@ func supervise(t *testing.T) *supervised {
 	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), role+"=supervisor")
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin, cmd.Stderr = r, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -249,6 +250,17 @@ func TestSupervise_RestartsTheLauncher(t *testing.T) {
 	}
 	if now := child(t, s.cmd.Process.Pid, launcher.Name); now == old {
 		t.Error("the launcher is the old one")
+	}
+}
+
+// A launcher that cannot start leaves a server that says so.
+func TestSupervise_LauncherCannotStart(t *testing.T) {
+	s := supervise(t, "DAVY_TEST_ROOTS=/no/such/root")
+	if got := s.do("missing"); !strings.Contains(got, sandbox.ErrUnavailable.Error()) {
+		t.Errorf("missing: %q", got)
+	}
+	if got := s.do("create one"); !strings.Contains(got, sandbox.ErrUnavailable.Error()) {
+		t.Errorf("create: %q", got)
 	}
 }
 
