@@ -163,7 +163,7 @@ func (es *Environments) take(ctx context.Context, f Function) (*environment, err
 		if fl != nil {
 			fl.retire()
 		}
-		fl = &fleet{es: es, revision: f.Revision}
+		fl = &fleet{es: es, key: key, revision: f.Revision}
 		es.fleets[key] = fl
 	}
 	if e := fl.pop(time.Now()); e != nil {

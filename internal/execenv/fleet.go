@@ -18,7 +18,9 @@ const credentialMargin = time.Minute
 // waits longest gets the first that becomes free.
 type fleet struct {
 	es       *Environments
+	key      string // in Environments.fleets
 	revision string
+	size     int  // environments, whatever they do
 	retired  bool // environments end when they become free
 
 	idle     []*environment // the last was used last
@@ -77,6 +79,7 @@ func (fl *fleet) abandon(w *waiter) bool {
 func (fl *fleet) start(f Function) {
 	e := fl.es.newEnvironment(fl, f)
 	fl.es.all[e] = struct{}{}
+	fl.size++
 	fl.starting++
 	fl.es.wg.Go(e.run)
 }
@@ -159,6 +162,10 @@ func (fl *fleet) ended(e *environment) {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
 	delete(fl.es.all, e)
+	fl.size--
+	if fl.size == 0 && fl.es.fleets[fl.key] == fl {
+		delete(fl.es.fleets, fl.key)
+	}
 }
 
 // retire ends idle environments now and the others when they become free.
