@@ -343,8 +343,8 @@ func TestCommit_AStatementThatFailsHarmsNoOther(t *testing.T) {
 	for i := range 32 {
 		wg.Go(func() {
 			b := put(fmt.Sprint("k", i), "1")
-			if i == 7 {
-				b.Ops[0].Value = []byte(huge)
+			if i == 7 { // its first half fits
+				b.Ops = append(b.Ops, state.Op{Key: "huge", Value: []byte(huge), IfRev: state.Any})
 			}
 			if _, err := s.Commit(t.Context(), b); errors.Is(err, state.ErrFull) != (i == 7) || (err != nil && i != 7) {
 				t.Errorf("batch %d: %v", i, err)
@@ -355,6 +355,20 @@ func TestCommit_AStatementThatFailsHarmsNoOther(t *testing.T) {
 	docs, err := s.List(t.Context(), "k", "", 100)
 	if err != nil || len(docs) != 31 {
 		t.Fatal(len(docs), err)
+	}
+}
+
+func TestCommit_WhoGaveUpWaitingChangedNothing(t *testing.T) {
+	s := open(t, Config{UnsafeSync: "OFF"})
+	b := put("abandoned", "1")
+	r := &request{batch: &b, done: make(chan result, 1)}
+	r.phase.Store(abandoned) // as submit does when its context ends first
+	if err := s.send(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, put("next", "1"))
+	if _, err := s.Get(t.Context(), "abandoned"); !errors.Is(err, state.ErrNotFound) {
+		t.Fatal(err)
 	}
 }
 
