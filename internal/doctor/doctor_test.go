@@ -42,11 +42,13 @@ func TestFindings(t *testing.T) {
 		{"seccomp", map[string]string{"proc/sys/kernel/seccomp/actions_avail": "kill"}, seccomp, true, "available"},
 		{"no seccomp", nil, seccomp, false, "CONFIG_SECCOMP_FILTER"},
 		{
-			"user namespaces", map[string]string{"proc/sys/user/max_user_namespaces": "96365"},
+			"user namespaces",
+			map[string]string{"proc/sys/user/max_user_namespaces": "96365"},
 			func(r string) Finding { return userNamespaces(r, 1000) }, true, "available",
 		},
 		{
-			"no user namespaces", map[string]string{"proc/sys/user/max_user_namespaces": "0"},
+			"no user namespaces",
+			map[string]string{"proc/sys/user/max_user_namespaces": "0"},
 			func(r string) Finding { return userNamespaces(r, 0) }, false, "user.max_user_namespaces",
 		},
 		{

@@ -130,7 +130,6 @@ func (bucketPolicies) CheckBucketPolicy(_ context.Context, document, _ string) e
 type triggers struct {
 	invoke *invoke.Dispatcher
 	authz  *authz.Authorizer
-	lambda *lambda.Service
 }
 
 // Message makes the message that will deliver an event.
