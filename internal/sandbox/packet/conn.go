@@ -74,7 +74,7 @@ func (c *Conn) Send(b []byte, fds ...int) error {
 func (c *Conn) Receive() ([]byte, []*os.File, error) {
 	n, oobn, flags, _, err := c.c.ReadMsgUnix(c.buf, c.oob)
 	if err != nil {
-		if errors.Is(err, syscall.ECONNRESET) {
+		if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
 			err = io.EOF
 		}
 		return nil, nil, err

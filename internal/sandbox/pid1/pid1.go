@@ -45,6 +45,7 @@ func run() error {
 	if err := unix.CloseRange(2, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close_range: %w", err)
 	}
+	ready := prepare()
 	p, fds, err := receive()
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func run() error {
 		}
 	}
 	if !off(wire.AblateRoot) {
-		if err := buildRoot(p, fds.trees); err != nil {
+		if err := buildRoot(p, ready, fds.trees); err != nil {
 			return err
 		}
 	}

@@ -30,31 +30,45 @@ const (
 	tmpInodes   = 1 << 18
 )
 
-// buildRoot assembles the root on a small tmpfs out of the planned trees and
-// makes it this namespace's only root.
-func buildRoot(p wire.Plan, trees []int) error {
-	writable := p.Ablate&wire.AblateReadOnly != 0
+// prepared is what every root needs, whatever is planned: it is made while
+// the process waits for its plan.
+type prepared struct {
+	nodes map[string]int // detached mounts of the devices
+	proc  int            // of this process namespace
+	err   error
+}
+
+func prepare() prepared {
+	p := prepared{nodes: map[string]int{}}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
+		p.err = fmt.Errorf("make mounts private: %w", err)
+		return p
 	}
-	nodes := map[string]int{}
 	for _, d := range devices {
 		fd, err := openTree("/dev/" + d)
 		if err != nil {
-			return fmt.Errorf("device %s: %w", d, err)
+			p.err = fmt.Errorf("device %s: %w", d, err)
+			return p
 		}
-		nodes[d] = fd
+		p.nodes[d] = fd
 	}
+	p.proc, p.err = newProc()
+	return p
+}
+
+// buildRoot assembles the root on a small tmpfs out of the planned trees and
+// makes it this namespace's only root.
+func buildRoot(p wire.Plan, ready prepared, trees []int) error {
+	if ready.err != nil {
+		return ready.err
+	}
+	writable := p.Ablate&wire.AblateReadOnly != 0
 	// Any directory does as the place to build at: it is hidden from this
 	// namespace only, and left behind with the old root.
 	const stage = "/proc"
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
 	if p.Ablate&wire.AblateDevices != 0 {
 		flags &^= unix.MS_NODEV
-	}
-	proc, err := newProc()
-	if err != nil {
-		return err
 	}
 	if err := unix.Mount("davy", stage, "tmpfs", flags, "size=4m,nr_inodes=4096,mode=755"); err != nil {
 		return fmt.Errorf("mount root: %w", err)
@@ -84,13 +98,13 @@ func buildRoot(p wire.Plan, trees []int) error {
 			return fmt.Errorf("mount %s: %w", m.Target, err)
 		}
 	}
-	if err := makeDev(nodes); err != nil {
+	if err := makeDev(ready.nodes); err != nil {
 		return err
 	}
 	if err := makeTmp(p); err != nil {
 		return err
 	}
-	if err := moveMount(proc, "proc"); err != nil {
+	if err := moveMount(ready.proc, "proc"); err != nil {
 		return fmt.Errorf("mount proc: %w", err)
 	}
 	if p.Ablate&wire.AblateMasks == 0 {
@@ -246,8 +260,14 @@ func maskProc() error {
 		if unix.Access("proc/"+name, unix.F_OK) != nil {
 			continue
 		}
-		const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-		if err := unix.Mount("mask", "proc/"+name, "tmpfs", flags, "size=4k,nr_inodes=1,mode=555"); err != nil {
+		fd, err := openTree("sys") // an empty directory
+		if err == nil {
+			if err = setAttr(fd, "", unix.MOUNT_ATTR_RDONLY); err == nil {
+				err = moveMount(fd, "proc/"+name)
+			}
+			unix.Close(fd)
+		}
+		if err != nil {
 			return fmt.Errorf("mask /proc/%s: %w", name, err)
 		}
 	}
