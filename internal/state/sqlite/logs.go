@@ -132,7 +132,7 @@ func OpenLogs(ctx context.Context, cfg LogsConfig) (_ *Logs, err error) {
 	}
 	go func() {
 		defer close(l.stopped)
-		l.run()
+		l.run(context.WithoutCancel(ctx)) // until Close
 	}()
 	return l, nil
 }
@@ -247,7 +247,7 @@ func (l *Logs) submit(ctx context.Context, r *logRequest) error {
 }
 
 // run writes until the requests end.
-func (l *Logs) run() {
+func (l *Logs) run(ctx context.Context) {
 	for first := range l.requests {
 		group := []*logRequest{first}
 		for more := first.drop == nil; more && len(group) < groupRequests; {
@@ -268,17 +268,17 @@ func (l *Logs) run() {
 			drop, group = last, group[:len(group)-1]
 		}
 		if len(group) > 0 {
-			l.append(group)
+			l.append(ctx, group)
 		}
 		if drop != nil {
-			drop.done <- l.drop(drop.drop, drop.to)
+			drop.done <- l.drop(ctx, drop.drop, drop.to)
 		}
 	}
 }
 
 // append stores the events of several callers, a transaction a day. A caller
 // fails when a day of its events does.
-func (l *Logs) append(group []*logRequest) {
+func (l *Logs) append(ctx context.Context, group []*logRequest) {
 	now := time.Now()
 	l.seq = max(l.seq, now.UnixNano())
 	byDay := map[string]map[openKey][]state.LogEvent{}
@@ -300,7 +300,7 @@ func (l *Logs) append(group []*logRequest) {
 	}
 	failed := map[*logRequest]error{}
 	for name, streams := range byDay {
-		if err := l.appendDay(name, streams); err != nil {
+		if err := l.appendDay(ctx, name, streams); err != nil {
 			for _, r := range users[name] {
 				failed[r] = err
 			}
@@ -311,8 +311,8 @@ func (l *Logs) append(group []*logRequest) {
 	}
 }
 
-func (l *Logs) appendDay(name string, streams map[openKey][]state.LogEvent) (err error) {
-	d, err := l.day(name)
+func (l *Logs) appendDay(ctx context.Context, name string, streams map[openKey][]state.LogEvent) (err error) {
+	d, err := l.day(ctx, name)
 	if err != nil {
 		return classify(err)
 	}
@@ -396,7 +396,7 @@ func (l *Logs) store(tx *sql.Tx, key openKey, events []state.LogEvent) (*openBlo
 }
 
 // day returns the file of a day, made if it is missing.
-func (l *Logs) day(name string) (*day, error) {
+func (l *Logs) day(ctx context.Context, name string) (*day, error) {
 	l.mu.RLock()
 	d := l.days[name]
 	l.mu.RUnlock()
@@ -407,7 +407,7 @@ func (l *Logs) day(name string) (*day, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := d.prepare(context.Background()); err != nil {
+	if _, err := d.prepare(ctx); err != nil {
 		return nil, errors.Join(err, d.db.Close())
 	}
 	if err := syncDir(l.dir); err != nil {
@@ -421,7 +421,7 @@ func (l *Logs) day(name string) (*day, error) {
 
 // drop runs a removal on every day up to a time (0: all), and removes the days
 // that it leaves empty.
-func (l *Logs) drop(remove func(*sql.Tx) error, to int64) error {
+func (l *Logs) drop(ctx context.Context, remove func(*sql.Tx) error, to int64) error {
 	clear(l.open)
 	l.mu.RLock()
 	days := maps.Clone(l.days)
@@ -432,7 +432,7 @@ func (l *Logs) drop(remove func(*sql.Tx) error, to int64) error {
 		if to != 0 && name > last {
 			continue
 		}
-		empty, err := d.drop(remove)
+		empty, err := d.drop(ctx, remove)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, classify(err)))
 			continue
@@ -444,8 +444,8 @@ func (l *Logs) drop(remove func(*sql.Tx) error, to int64) error {
 	return errors.Join(errs...)
 }
 
-func (d *day) drop(remove func(*sql.Tx) error) (empty bool, err error) {
-	if _, err := d.prepare(context.Background()); err != nil {
+func (d *day) drop(ctx context.Context, remove func(*sql.Tx) error) (empty bool, err error) {
+	if _, err := d.prepare(ctx); err != nil {
 		return false, err
 	}
 	tx, err := d.db.Begin()
