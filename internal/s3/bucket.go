@@ -260,7 +260,7 @@ func (s *Service) HeadBucket(ctx context.Context, in *s3api.HeadBucketRequest) (
 	if err != nil {
 		return nil, err
 	}
-	return &s3api.HeadBucketOutput{BucketRegion: &b.Region, AccessPointAlias: new(false), BucketArn: new(b.arn())}, nil
+	return &s3api.HeadBucketOutput{BucketRegion: &b.Region, AccessPointAlias: new(false)}, nil
 }
 
 // GetBucketLocation returns the location constraint, which is empty for
