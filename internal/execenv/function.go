@@ -14,8 +14,8 @@ type Function struct {
 	Region      string
 	Runtime     string // nodejs22.x, ...
 	Handler     string
-	CodeSHA256  string // of the zip, hex: names the code to mount
-	Layers      []string
+	CodeSHA256  string   // of the zip, hex: names the code to mount
+	Layers      []string // hashes as CodeSHA256, for /opt; one at most so far
 	Environment map[string]string
 	MemoryMB    int
 	Timeout     time.Duration

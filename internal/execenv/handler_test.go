@@ -49,6 +49,7 @@ func TestHandler_Answers(t *testing.T) {
 		{name: "mjs", files: map[string]string{"index.mjs": `export const handler = async () => import.meta.url`}, want: `"file:///var/task/index.mjs"`},
 		{name: "module by package.json", files: map[string]string{"package.json": `{"type":"module"}`, "index.js": `export const handler = async () => typeof require`}, want: `"undefined"`},
 		{name: "top-level await", files: map[string]string{"index.mjs": `const v = await new Promise((r) => setTimeout(r, 5, 7)); export const handler = async () => v`}, want: `7`},
+		{name: "module with a name that is no URL", handler: "a%20b#c.handler", files: map[string]string{"a%20b#c.mjs": `export const handler = async () => "odd"`}, want: `"odd"`},
 		{name: "js before mjs", files: map[string]string{"index.js": `exports.handler = async () => "js"`, "index.mjs": `export const handler = async () => "mjs"`}, want: `"js"`},
 		{name: "own node_modules", files: map[string]string{"index.js": `exports.handler = async () => require("m")`, "node_modules/m/index.js": `module.exports = "mine"`}, want: `"mine"`},
 		{name: "working directory", files: js(`exports.handler = async () => process.cwd()`), want: `"/var/task"`},

@@ -5,6 +5,7 @@
 const fs = require('fs');
 const { createRequire } = require('module');
 const path = require('path');
+const { pathToFileURL } = require('url');
 const errors = require('./errors.js');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
@@ -56,9 +57,9 @@ async function loadModule(root, { folder, file }) {
   const isFile = (p) => fs.statSync(p, { throwIfNoEntry: false })?.isFile();
   if (isFile(base)) return userRequire(base);
   if (isFile(base + '.js')) {
-    return isModuleFolder(path.dirname(base)) ? import(base + '.js') : userRequire(base + '.js');
+    return isModuleFolder(path.dirname(base)) ? import(pathToFileURL(base + '.js')) : userRequire(base + '.js');
   }
-  if (isFile(base + '.mjs')) return import(base + '.mjs');
+  if (isFile(base + '.mjs')) return import(pathToFileURL(base + '.mjs'));
   if (isFile(base + '.cjs')) return userRequire(base + '.cjs');
   return userRequire(userRequire.resolve(file, { paths: [root, path.join(root, folder)] }));
 }
