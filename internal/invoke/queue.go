@@ -26,6 +26,8 @@ const (
 	// share is the most events claimed from one function's queue at once, so
 	// that a long queue doesn't keep others waiting.
 	share = 128
+	// queuesAtOnce is how many queues with events are looked at in one go.
+	queuesAtOnce = 1024
 	// claimers is how many queues are claimed from at the same time: their
 	// writes share syncs.
 	claimers = 16
@@ -102,27 +104,36 @@ func (q *queue) run(ctx context.Context) error {
 // scan starts what can run now. It returns when the next event becomes due on
 // its own, zero if none does.
 func (q *queue) scan(ctx, alive context.Context) (time.Time, error) {
-	for limit := 1024; ; {
+	for limit := queuesAtOnce; q.idle(); {
 		queues, next, err := q.cfg.State.Ready(ctx, queueRoot, limit)
 		if err != nil || len(queues) == 0 {
 			return next, err
 		}
-		if len(queues) == limit { // those that cannot run must not hide others
+		got, failed := q.claimAll(ctx, alive, queues)
+		switch {
+		case got > 0:
+		case len(queues) == limit && !failed: // those that cannot run must not hide others
 			limit *= 2
-		}
-		got, wantsTimer := q.claimAll(ctx, alive, queues)
-		if got == 0 {
-			if again := time.Now().Add(pause); wantsTimer && (next.IsZero() || again.Before(next)) {
-				next = again
-			}
+		case failed && (next.IsZero() || time.Until(next) > pause):
+			return time.Now().Add(pause), nil
+		default:
 			return next, nil
 		}
 	}
+	return time.Time{}, nil // a worker that becomes free goes on
 }
 
-// claimAll takes a fair share from each queue. retry tells that something
-// failed and should be tried again on a timer.
-func (q *queue) claimAll(ctx, alive context.Context, queues []string) (got int, retry bool) {
+// idle reports whether a worker is free; if not, done receives when one is.
+func (q *queue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.hungry = q.free == 0
+	return !q.hungry
+}
+
+// claimAll takes a fair share from each queue. failed tells that something
+// should be tried again after a pause.
+func (q *queue) claimAll(ctx, alive context.Context, queues []string) (got int, failed bool) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, claimers)
@@ -140,13 +151,13 @@ func (q *queue) claimAll(ctx, alive context.Context, queues []string) (got int, 
 			defer mu.Unlock()
 			got += claimed
 			if err != nil && ctx.Err() == nil {
-				retry = true
+				failed = true
 				q.cfg.Log.ErrorContext(ctx, "claim events", "queue", name, "error", err)
 			}
 		})
 	}
 	wg.Wait()
-	return got, retry
+	return got, failed
 }
 
 // reserve takes up to n workers; none are left when it returns 0.
