@@ -2,12 +2,17 @@
 // directory named by its SHA-256, for execution environments to mount.
 //
 // It is a cache: what is missing is unpacked again from the archive. A tree
-// appears under its name complete and synced or not at all, is never changed,
-// and stays while somebody uses it. Files are 0644 or 0755 whatever the archive
-// says, because environments run as other users.
+// appears under its name complete or not at all, is never changed, and stays
+// while somebody uses it. Files are 0644 or 0755 whatever the archive says,
+// because environments run as other users.
+//
+// Trees are not synced, since a first start would wait for everything else that
+// is being written: a tree says in which boot of the machine it was made, and
+// one of another boot, which a loss of power may have torn, is made again. Only
+// where the boot has no name are trees synced.
 //
 //	DIR/SHA256/code/   the files
-//	DIR/SHA256/size    their bytes in decimal; its time: when last used
+//	DIR/SHA256/made    their bytes in decimal and the boot; its time: when last used
 //	DIR/.tmp-*         being made or removed; gone after Open
 package tree
 
@@ -44,6 +49,7 @@ type Config struct {
 type Cache struct {
 	cfg    Config
 	limits limits
+	boot   string // names this boot of the machine; empty: not known
 
 	mu    sync.Mutex
 	trees map[string]*tree
@@ -71,6 +77,9 @@ func Open(cfg Config) (*Cache, error) {
 		cfg.MaxBytes = 4 << 30
 	}
 	c := &Cache{cfg: cfg, limits: standard, trees: map[string]*tree{}}
+	if boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		c.boot = strings.TrimSpace(string(boot))
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open code trees: %w", err)
 	}
@@ -83,7 +92,7 @@ func Open(cfg Config) (*Cache, error) {
 	}
 	for _, e := range entries {
 		path := filepath.Join(cfg.Dir, e.Name())
-		switch t, err := stored(path); {
+		switch t, err := c.stored(path); {
 		case strings.HasPrefix(e.Name(), tmpPrefix), validHash(e.Name()) && err != nil:
 			if err := os.RemoveAll(path); err != nil {
 				return nil, fmt.Errorf("open code trees: %w", err)
@@ -98,19 +107,23 @@ func Open(cfg Config) (*Cache, error) {
 	return c, c.evict()
 }
 
-// stored reads what is known of a tree on disk.
-func stored(path string) (*tree, error) {
-	text, err := os.ReadFile(filepath.Join(path, "size"))
+// stored reads what is known of a tree on disk; one of another boot is refused.
+func (c *Cache) stored(path string) (*tree, error) {
+	text, err := os.ReadFile(filepath.Join(path, "made"))
 	if err != nil {
 		return nil, err
 	}
-	fi, err := os.Stat(filepath.Join(path, "size"))
+	fi, err := os.Stat(filepath.Join(path, "made"))
 	if err != nil {
 		return nil, err
+	}
+	size, boot, _ := strings.Cut(strings.TrimSuffix(string(text), "\n"), " ")
+	if boot != c.boot {
+		return nil, fmt.Errorf("made in another boot, %q", boot)
 	}
 	t := &tree{used: fi.ModTime(), ready: make(chan struct{})}
 	close(t.ready)
-	t.size, err = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	t.size, err = strconv.ParseInt(size, 10, 64)
 	return t, err
 }
 
@@ -183,7 +196,7 @@ func (c *Cache) made(sha256 string, t *tree, err error) {
 	defer c.mu.Unlock()
 	if err == nil {
 		var known *tree
-		if known, err = stored(filepath.Join(c.cfg.Dir, sha256)); err == nil {
+		if known, err = c.stored(filepath.Join(c.cfg.Dir, sha256)); err == nil {
 			t.size = known.size
 			c.total += t.size
 			_ = c.evict() // what cannot be removed now is tried again at the next change
@@ -201,7 +214,7 @@ func (c *Cache) release(sha256 string, t *tree) {
 	t.used = time.Now()
 	if t.users == 0 && t.err == nil {
 		// Kept for the next start only: an error costs a wrong order.
-		_ = os.Chtimes(filepath.Join(c.cfg.Dir, sha256, "size"), t.used, t.used)
+		_ = os.Chtimes(filepath.Join(c.cfg.Dir, sha256, "made"), t.used, t.used)
 		_ = c.evict()
 	}
 }
@@ -238,7 +251,7 @@ func (c *Cache) evict() error {
 	return nil
 }
 
-// unpack makes a tree under a temporary name, syncs it, and renames it.
+// unpack makes a tree under a temporary name and renames it.
 func (c *Cache) unpack(sha256 string, zip io.ReaderAt, size int64) (n int64, err error) {
 	a, err := open(zip, size, c.limits)
 	if err != nil {
@@ -265,12 +278,14 @@ func (c *Cache) unpack(sha256 string, zip io.ReaderAt, size int64) (n int64, err
 	if n, err = a.writeTo(code); err != nil {
 		return 0, err
 	}
-	if err := os.WriteFile(filepath.Join(tmp, "size"), []byte(strconv.FormatInt(n, 10)+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(tmp, "made"), fmt.Appendf(nil, "%d %s\n", n, c.boot), 0o644); err != nil {
 		return 0, err
 	}
-	// One call for any number of files and directories.
-	if err := syncFileSystem(tmp); err != nil {
-		return 0, err
+	if c.boot == "" {
+		// One call for any number of files and directories.
+		if err := syncFileSystem(tmp); err != nil {
+			return 0, err
+		}
 	}
 	return n, os.Rename(tmp, filepath.Join(c.cfg.Dir, sha256))
 }

@@ -344,6 +344,37 @@ func TestCode_UnpacksOnce(t *testing.T) {
 	}
 }
 
+func TestOpen_DropsTreesOfAnotherBoot(t *testing.T) {
+	data := archiveOf(t, entry{name: "a", content: "x"})
+	for _, made := range []string{"1 another-boot\n", "1\n", "", "x y"} {
+		dir := t.TempDir()
+		c, archives, _ := newCache(t, dir, 0)
+		archives[hash(data)] = data
+		if err := c.Unpack(t.Context(), hash(data), bytes.NewReader(data), int64(len(data))); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, hash(data), "made"), []byte(made), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		newCache(t, dir, 0)
+		if _, err := os.Stat(filepath.Join(dir, hash(data))); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("made %q: %v", made, err)
+		}
+	}
+}
+
+func TestUnpack_SyncsWhereTheBootHasNoName(t *testing.T) {
+	data := archiveOf(t, entry{name: "a", content: "x"})
+	c, archives, _ := newCache(t, t.TempDir(), 0)
+	c.boot = ""
+	archives[hash(data)] = data
+	if _, release, err := c.Code(t.Context(), hash(data)); err != nil {
+		t.Fatal(err)
+	} else {
+		release()
+	}
+}
+
 func TestCode_FailureIsTriedAgain(t *testing.T) {
 	c, archives, _ := newCache(t, t.TempDir(), 0)
 	data := archiveOf(t, entry{name: "a", content: "x"})
@@ -457,6 +488,36 @@ func FuzzCheck(f *testing.F) {
 		}
 		if size > 1<<20 {
 			t.Fatalf("%d bytes unpacked", size)
+		}
+	})
+}
+
+// A first use unpacks; later ones only count users.
+func BenchmarkCode(b *testing.B) {
+	small := archiveOf(b, entry{name: "index.js", content: strings.Repeat("exports.handler = async () => 1\n", 20)})
+	b.Run("first", func(b *testing.B) {
+		dir := b.TempDir()
+		for i := range b.N {
+			c, archives, _ := newCache(b, filepath.Join(dir, fmt.Sprint(i)), 0)
+			archives[hash(small)] = small
+			b.StartTimer()
+			_, release, err := c.Code(b.Context(), hash(small))
+			if err != nil {
+				b.Fatal(err)
+			}
+			release()
+			b.StopTimer()
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		c, archives, _ := newCache(b, b.TempDir(), 0)
+		archives[hash(small)] = small
+		for range b.N {
+			_, release, err := c.Code(b.Context(), hash(small))
+			if err != nil {
+				b.Fatal(err)
+			}
+			release()
 		}
 	})
 }
