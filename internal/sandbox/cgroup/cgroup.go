@@ -115,11 +115,19 @@ func Open(cfg Config) (*Tree, error) {
 	return t, nil
 }
 
-// openV2 makes the base group with the controllers enabled for its children.
+// openV2 makes the base group with the controllers enabled for its children:
+// below this process's group, or at the top when that group was not given all
+// controllers, as a login session's.
 func (t *Tree) openV2(h hierarchy, name string) (string, error) {
 	own := h.own()
 	parent := own
+	if !hasNeeded(own) && hasNeeded(h.mount) {
+		parent = h.mount
+	}
 	if err := enable(parent); err != nil {
+		if parent != own {
+			return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, parent, err)
+		}
 		// A group with processes cannot hand controllers down: the processes
 		// of a delegated group move into a leaf of it first.
 		leaf := filepath.Join(own, servicesLeaf)
@@ -141,6 +149,16 @@ func (t *Tree) openV2(h hierarchy, name string) (string, error) {
 		return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, dir, err)
 	}
 	return dir, nil
+}
+
+func hasNeeded(dir string) bool {
+	have := readFields(filepath.Join(dir, "cgroup.controllers"))
+	for _, c := range needed {
+		if !has(have, c.name) {
+			return false
+		}
+	}
+	return true
 }
 
 // enable hands down those of the needed controllers that dir has.

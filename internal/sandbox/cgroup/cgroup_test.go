@@ -157,6 +157,25 @@ func TestV2_OldKernel(t *testing.T) {
 	}
 }
 
+// A login session's group has not all controllers: the top has.
+func TestV2_GoesToTheTopForControllers(t *testing.T) {
+	m := v2Machine(t)
+	m.write("fs/system.slice/davy.service/cgroup.controllers", "memory pids\n")
+	m.write("fs/cgroup.controllers", "cpuset cpu io memory pids\n")
+	m.write("fs/cgroup.subtree_control", "memory pids\n")
+	tree, err := Open(m.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.lock.Close()
+	if got := m.read("fs/cgroup.subtree_control"); got != "+cpu" {
+		t.Errorf("enabled at the top: %q", got)
+	}
+	if !exists(filepath.Join(m.dir, "fs/davy-t/cgroup.procs")) {
+		t.Error("the base group is not at the top")
+	}
+}
+
 // A group with processes cannot hand controllers down.
 func TestV2_MovesTheServicesIntoALeaf(t *testing.T) {
 	m := v2Machine(t)
