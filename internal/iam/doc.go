@@ -14,16 +14,20 @@
 //
 // Layout in the store, all values JSON:
 //
-//	iam/account        account id, root's access keys, the key that seals sessions
+//	iam/account        account id, alias, password policy, root's access keys, the key that seals sessions
 //	iam/user/NAME      a user, with its access keys, inline policies, attachments, groups
 //	iam/group/NAME     a group
 //	iam/role/NAME      a role, with its trust policy
+//	iam/instance-profile/NAME
+//	                   an instance profile with the id of its role
+//	iam/oidc-provider/HOST/PATH
+//	                   an OIDC provider
 //	iam/policy/NAME    a customer-managed policy with its versions
 //	iam/key/ID         reserves an access key id; the value is the id of its owner
 //
-// NAME is in lower case. Secrets lie in the store as they are: SigV4 needs
-// them in clear, so whoever reads the data directory is the account. They are
-// never logged.
+// NAME is in lower case. Passwords are there as hashes only. Other secrets lie
+// in the store as they are: SigV4 needs them in clear, so whoever reads the
+// data directory is the account. They are never logged.
 //
 // https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
 // https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html

@@ -271,7 +271,7 @@ func TestRefusals(t *testing.T) {
 func describe(s *snapshot) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "account %+v\n", *s.account)
-	for _, k := range []kind{userKind, groupKind, roleKind} {
+	for _, k := range kinds {
 		for _, r := range s.sorted(k) {
 			c := *r
 			c.inline, c.trust = nil, nil

@@ -311,20 +311,20 @@ func (s *Service) ListEntitiesForPolicy(_ context.Context, in *iamapi.ListEntiti
 	if err != nil {
 		return nil, err
 	}
-	kinds := []kind{groupKind, roleKind, userKind}
+	among := []kind{groupKind, roleKind, userKind}
 	switch awsapi.Val(in.EntityFilter) {
 	case iamapi.EntityTypeUser:
-		kinds = []kind{userKind}
+		among = []kind{userKind}
 	case iamapi.EntityTypeRole:
-		kinds = []kind{roleKind}
+		among = []kind{roleKind}
 	case iamapi.EntityTypeGroup:
-		kinds = []kind{groupKind}
+		among = []kind{groupKind}
 	case iamapi.EntityTypeLocalManagedPolicy, iamapi.EntityTypeAWSManagedPolicy:
-		kinds = nil
+		among = nil
 	}
 	usage := awsapi.Val(in.PolicyUsageFilter)
 	var all []*record
-	for _, k := range kinds {
+	for _, k := range among {
 		for _, r := range under(now.sorted(k), in.PathPrefix) {
 			attached, bounds := slices.Contains(r.Attached, p.arnText), r.Boundary == p.arnText
 			if usage == iamapi.PolicyUsageTypePermissionsBoundary && bounds ||

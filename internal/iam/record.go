@@ -19,7 +19,13 @@ const (
 	userKind  kind = "user"
 	groupKind kind = "group"
 	roleKind  kind = "role"
+
+	profileKind  kind = "instance-profile"
+	providerKind kind = "oidc-provider"
 )
+
+// kinds are all of them.
+var kinds = []kind{userKind, groupKind, roleKind, profileKind, providerKind}
 
 // document is something that the store keeps under one key.
 type document interface {
@@ -45,8 +51,8 @@ type accessKey struct {
 	Created time.Time `json:"created"`
 }
 
-// record is a user, group or role. Once in a snapshot it is never changed: a
-// change clones it.
+// record is a user, group, role, instance profile or OIDC provider. Once in a
+// snapshot it is never changed: a change clones it.
 type record struct {
 	Kind     kind           `json:"-"`
 	Name     string         `json:"name"`
@@ -60,6 +66,7 @@ type record struct {
 
 	Keys   []accessKey `json:"keys,omitempty"`   // of a user
 	Groups []string    `json:"groups,omitempty"` // of a user: ids, for groups are renamed
+	Login  login       `json:"login,omitzero"`   // of a user: its password
 
 	Description string `json:"description,omitempty"` // of a role, as are the following
 	MaxSession  int32  `json:"maxSession,omitempty"`  // seconds
@@ -67,6 +74,13 @@ type record struct {
 	// Bound are the ARNs of users and roles in Trust with the ids that they
 	// had when it was saved: who later gets the same name is not trusted.
 	Bound map[string]string `json:"bound,omitempty"`
+
+	RoleID string `json:"role,omitempty"` // of an instance profile: the id of its role
+
+	// ClientIDs and Thumbprints are of an OIDC provider. Its Name is the
+	// issuer's URL without the scheme.
+	ClientIDs   []string `json:"clientIds,omitempty"`
+	Thumbprints []string `json:"thumbprints,omitempty"`
 
 	rev    int64
 	inline []policy.Attached // Inline, compiled
@@ -92,6 +106,8 @@ func (r *record) clone() *record {
 	c := *r
 	c.Tags, c.Inline, c.Attached = slices.Clone(r.Tags), slices.Clone(r.Inline), slices.Clone(r.Attached)
 	c.Keys, c.Groups, c.Bound = slices.Clone(r.Keys), slices.Clone(r.Groups), maps.Clone(r.Bound)
+	c.ClientIDs, c.Thumbprints = slices.Clone(r.ClientIDs), slices.Clone(r.Thumbprints)
+	c.Login.Earlier = slices.Clone(r.Login.Earlier)
 	return &c
 }
 
@@ -199,6 +215,8 @@ type accountRecord struct {
 	Created    time.Time   `json:"created"`
 	Keys       []accessKey `json:"keys,omitempty"` // of the root user
 	SessionKey []byte      `json:"sessionKey"`     // seals session tokens
+	Alias      string      `json:"alias,omitempty"`
+	Passwords  passwords   `json:"passwords,omitzero"` // the password policy; zero: none
 	rev        int64
 }
 

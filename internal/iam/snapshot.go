@@ -57,12 +57,15 @@ func (s *snapshot) sorted(k kind) []*record {
 // load reads the directory from the store.
 func load(ctx context.Context, store state.Store, aws map[string]*managed) (*snapshot, error) {
 	s := &snapshot{
-		records:  map[kind]map[string]*record{userKind: {}, groupKind: {}, roleKind: {}},
+		records:  map[kind]map[string]*record{},
 		byID:     map[string]*record{},
 		policies: maps.Clone(aws),
 		byName:   map[string]*managed{},
 		keys:     map[string]keyEntry{},
 		keyDocs:  map[string]*keyRecord{},
+	}
+	for _, k := range kinds {
+		s.records[k] = map[string]*record{}
 	}
 	var policies []*managed
 	const pageSize = 1000
