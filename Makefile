@@ -31,7 +31,7 @@ gate:
 	$(TOOL) staticcheck ./...
 
 unit:
-	$(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 
 e2e: build
 	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test ./test/e2e -count=1

@@ -49,6 +49,9 @@ type Config struct {
 	Verifier   *sigv4.Verifier // required
 	Authorizer Authorizer      // required
 	CA         *localca.CA     // required
+	// Pages answer what lies below their path, for requests without an AWS
+	// signature: each decides by itself who may come.
+	Pages map[string]http.Handler
 	// Used is told of every access key that signed a request well; nil: nobody.
 	Used    func(accessKeyID, service, region string)
 	Domain  string       // of virtual hosts; "localhost" when empty

@@ -28,12 +28,15 @@ const maxDrained = 128 << 20
 const defaultBody = 1 << 20
 
 // HealthPath answers whoever watches over the server; it needs no signature.
-const HealthPath = "/_davy/health"
+const HealthPath = pageRoot + "health"
+
+// pageRoot is where Davy's own pages are.
+const pageRoot = "/_davy/"
 
 // ServeHTTP handles one request.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == HealthPath {
-		g.Health(w, r)
+	if page := g.page(r); page != nil {
+		page.ServeHTTP(w, r)
 		return
 	}
 	began := time.Now()
@@ -214,6 +217,23 @@ func sourceIP(r *http.Request) string {
 		return r.RemoteAddr
 	}
 	return host
+}
+
+// page finds the page that a request is for. A bucket cannot have its name:
+// names of buckets begin with a letter or a digit.
+func (g *Gateway) page(r *http.Request) http.Handler {
+	if !strings.HasPrefix(r.URL.Path, pageRoot) || placeOf(r.Host, g.cfg.Domain).bucket != "" {
+		return nil
+	}
+	if r.URL.Path == HealthPath {
+		return http.HandlerFunc(g.Health)
+	}
+	for path, page := range g.cfg.Pages {
+		if strings.HasPrefix(r.URL.Path, path) {
+			return page
+		}
+	}
+	return nil
 }
 
 // Health answers 200 once the server is ready.

@@ -156,6 +156,11 @@ func (e executionRoles) AssumableByLambda(ctx context.Context, roleARN string) e
 	return e.authz.Trusts(ctx, roleARN, "lambda.amazonaws.com")
 }
 
+// isRoleError tells invoke that an execution role could not be assumed.
+func isRoleError(err error) bool {
+	return errors.Is(err, iam.ErrNoRole) || errors.Is(err, iam.ErrNotTrusted)
+}
+
 // sessions gives execenv the credentials of execution roles.
 type sessions struct{ iam *iam.Service }
 
@@ -192,6 +197,8 @@ func checkZip(zip io.ReaderAt, size int64) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, tree.ErrEmpty):
+		return invalidParameter("Uploaded file must be a non-empty zip")
 	case errors.Is(err, tree.ErrTooLarge):
 		return invalidParameter("Unzipped size must be smaller than 262144000 bytes")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -126,9 +127,18 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	for _, r := range runtimes.All() {
 		names = append(names, r.Name)
 	}
+	links, err := lambda.NewCodeLinks()
+	if err != nil {
+		return nil, fmt.Errorf("make code links: %w", err)
+	}
+	// Built below, called only by requests.
+	var environments *execenv.Environments
+	var dispatcher *invoke.Dispatcher
 	control, err := lambda.New(lambda.Config{
 		State: store, Blobs: packages, Roles: executionRoles{judge}, Objects: codeBucket{objectService},
-		CheckZip: checkZip, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
+		CheckZip: checkZip, CodeURL: links.URL, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
+		Retired:       func(functionARN string) { environments.Retire(functionARN) },
+		LimitsChanged: func() { dispatcher.LimitsChanged() },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start lambda: %w", err)
@@ -150,16 +160,16 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 
 	// Execution. Environments reach the gateway, which is built last.
 	inside := &door{ctx: context.WithoutCancel(ctx)}
-	environments, err := execenv.New(ctx, execenv.Config{
+	environments, err = execenv.New(ctx, execenv.Config{
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
 		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain}, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start environments: %w", err)
 	}
-	dispatcher, err := invoke.New(invoke.Config{
+	dispatcher, err = invoke.New(invoke.Config{
 		Functions: catalogue{control}, Environments: environments, State: store, Permissions: judge,
-		Grace: max(cfg.Drain-5*time.Second, time.Second), Log: cfg.Log,
+		RoleError: isRoleError, Grace: max(cfg.Drain-5*time.Second, time.Second), Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start invoke: %w", err)
@@ -179,7 +189,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 			{Service: lambdaapi.Service, Impl: lambdaAPI{control, dispatcher}},
 			{Service: logsapi.Service, Impl: logService},
 		},
-		Verifier: verifier, Authorizer: judge, CA: ca, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Log: cfg.Log,
+		Verifier: verifier, Authorizer: judge, CA: ca, Pages: map[string]http.Handler{lambda.CodePath: links.Handler(control.CodeZip)}, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
