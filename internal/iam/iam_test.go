@@ -339,8 +339,8 @@ func TestListPolicies_Filters(t *testing.T) {
 		{"attached", iamapi.ListPoliciesRequest{OnlyAttached: new(true)}, []string{"used"}},
 		{"as boundary", iamapi.ListPoliciesRequest{PolicyUsageFilter: new(iamapi.PolicyUsageTypePermissionsBoundary)}, []string{"bounding"}},
 		{"as policy", iamapi.ListPoliciesRequest{PolicyUsageFilter: new(iamapi.PolicyUsageTypePermissionsPolicy)}, []string{"used"}},
-		{"below a path", iamapi.ListPoliciesRequest{PathPrefix: new("/service-role/")}, []string{"AWSLambdaBasicExecutionRole"}},
-		{"AWS's", iamapi.ListPoliciesRequest{Scope: new(iamapi.PolicyScopeTypeAws), MaxItems: new(int32(2))}, []string{"AdministratorAccess", "AmazonS3FullAccess"}},
+		{"below a path", iamapi.ListPoliciesRequest{PathPrefix: new("/service-role/"), MaxItems: new(int32(2))}, []string{"AWSLambdaBasicDurableExecutionRolePolicy", "AWSLambdaBasicExecutionRole"}},
+		{"AWS's", iamapi.ListPoliciesRequest{Scope: new(iamapi.PolicyScopeTypeAws), MaxItems: new(int32(2))}, []string{"AdministratorAccess", "AmazonDynamoDBFullAccess"}},
 	} {
 		var got []string
 		for _, p := range must(f.ListPolicies(ctx, &tc.in))(t).Policies {
