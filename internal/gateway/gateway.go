@@ -41,6 +41,8 @@ type Authorizer interface {
 type Backend struct {
 	Service *awsapi.Service
 	Impl    any
+	// Select chooses what implements it for the caller of ctx; nil: Impl.
+	Select func(ctx context.Context) any
 }
 
 // Config says what stands behind the door.

@@ -126,7 +126,11 @@ func (g *Gateway) handle(ctx context.Context, r *http.Request, call *awsapi.Call
 	if err := g.cfg.Authorizer.Authorize(ctx, call, call.Service, op.Name, in); err != nil {
 		return op, nil, err
 	}
-	out, err = op.Call(ctx, be.Impl, in)
+	impl := be.Impl
+	if be.Select != nil {
+		impl = be.Select(ctx)
+	}
+	out, err = op.Call(ctx, impl, in)
 	return op, out, err
 }
 

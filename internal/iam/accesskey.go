@@ -60,7 +60,7 @@ func (s *snapshot) setKeys(r *record, f func([]accessKey) ([]accessKey, error)) 
 
 // CreateAccessKey makes an access key. Its secret is shown only this once.
 func (s *Service) CreateAccessKey(ctx context.Context, in *iamapi.CreateAccessKeyRequest) (*iamapi.CreateAccessKeyResponse, error) {
-	k := accessKey{ID: newAccessKeyID("AKIA"), Secret: newSecret(), Active: true, Created: s.now()}
+	k := accessKey{ID: newAccessKeyID("AKIA", s.Account()), Secret: newSecret(), Active: true, Created: s.now()}
 	var name *string
 	err := s.mutate(ctx, func(now *snapshot) ([]change, error) {
 		r, err := now.holder(ctx, in.UserName)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"davy/api/stsapi"
 	"davy/internal/awsapi"
@@ -15,8 +14,11 @@ import (
 
 // assumption is a request for a role that its trust policy allows.
 type assumption struct {
+	home       *Service // of the role
+	now        *snapshot // of home
 	role       *record
 	caller     *session // nil: the caller has a long-term key
+	chained    bool     // the caller has a role
 	tags       map[string]string
 	transitive []string
 	source     string
@@ -38,13 +40,25 @@ func (s *snapshot) assume(svc *Service, ctx context.Context, in *stsapi.AssumeRo
 	case len(in.ProvidedContexts) > 0:
 		return nil, awsapi.Errorf(http.StatusNotImplemented, "NotImplemented", "ProvidedContexts are not implemented.")
 	}
-	a := &assumption{role: s.role(roleARN)}
+	a := &assumption{}
+	// Roles of another account live in another directory.
+	if a.home = svc.peers.ofARN(roleARN); a.home != nil {
+		a.now = a.home.snap.Load()
+		a.role = a.now.role(roleARN)
+	}
 	if a.role == nil {
 		return nil, refused("sts:AssumeRole")
 	}
-	var err error
-	if a.caller, err = svc.callerSession(s, call.Principal); err != nil {
+	caller, err := svc.callerSession(s, call.Principal)
+	if err != nil {
 		return nil, err
+	}
+	if caller != nil && caller.Federated {
+		return nil, accessDenied("Cannot call AssumeRole with the credentials of a federated user")
+	}
+	if a.caller = caller; caller != nil {
+		r := s.byID[caller.Of]
+		a.chained = r != nil && r.Kind == roleKind
 	}
 	grants, err := svc.Grants(ctx, call.Principal)
 	if err != nil {
@@ -63,7 +77,7 @@ func (s *snapshot) assume(svc *Service, ctx context.Context, in *stsapi.AssumeRo
 	}
 	r := policy.Request{
 		Principal: policy.Principal{ARN: call.Principal.ARN, Account: call.Principal.Account, UserID: call.Principal.UserID, RoleARN: grants.RoleARN},
-		Resource:  roleARN, Owner: s.account.Account, Grants: &grants, Context: a.context(call, in, &grants),
+		Resource:  roleARN, Owner: a.now.account.Account, Grants: &grants, Context: a.context(call, in, &grants),
 		ResourcePolicy: &policy.Attached{Name: "trust policy of " + roleARN, Document: a.role.trust}, Trust: true,
 	}
 	for _, r.Action = range actions {
@@ -78,18 +92,13 @@ func (s *snapshot) assume(svc *Service, ctx context.Context, in *stsapi.AssumeRo
 // for and those that the caller's own session hands on.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html
 func (a *assumption) inherit(in *stsapi.AssumeRoleRequest) error {
-	a.tags = map[string]string{}
+	var err error
+	if a.tags, err = sessionTags(in.Tags); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
-	for _, t := range in.Tags {
-		k := awsapi.Val(t.Key)
-		if folded := strings.ToLower(k); seen[folded] {
-			return invalidParameter("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-		} else if strings.HasPrefix(folded, "aws:") {
-			return invalidParameter("Tag keys starting with 'aws:' are reserved for system use.")
-		} else {
-			seen[folded] = true
-		}
-		a.tags[k] = awsapi.Val(t.Value)
+	for k := range a.tags {
+		seen[strings.ToLower(k)] = true
 	}
 	for _, k := range in.TransitiveTagKeys {
 		if !seen[strings.ToLower(k)] {
@@ -121,6 +130,24 @@ func (a *assumption) inherit(in *stsapi.AssumeRoleRequest) error {
 	return nil
 }
 
+// sessionTags reads the tags of a request.
+func sessionTags(tags []stsapi.Tag) (map[string]string, error) {
+	out := map[string]string{}
+	seen := map[string]bool{}
+	for _, t := range tags {
+		k := awsapi.Val(t.Key)
+		if folded := strings.ToLower(k); seen[folded] {
+			return nil, invalidParameter("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		} else if strings.HasPrefix(folded, "aws:") {
+			return nil, invalidParameter("Tag keys starting with 'aws:' are reserved for system use.")
+		} else {
+			seen[folded] = true
+		}
+		out[k] = awsapi.Val(t.Value)
+	}
+	return out, nil
+}
+
 func invalidParameter(message string) error {
 	return awsapi.Errorf(http.StatusBadRequest, "InvalidParameterValue", "%s", message)
 }
@@ -128,31 +155,14 @@ func invalidParameter(message string) error {
 // context has the condition keys of the request.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html
 func (a *assumption) context(call *awsapi.Call, in *stsapi.AssumeRoleRequest, g *policy.Grants) policy.Values {
-	at := call.Time.UTC()
-	v := policy.Values{
-		"aws:currenttime":           {at.Format(time.RFC3339)},
-		"aws:epochtime":             {strconv.FormatInt(at.Unix(), 10)},
-		"aws:securetransport":       {strconv.FormatBool(call.Secure)},
-		"aws:userid":                {call.Principal.UserID},
-		"aws:principalaccount":      {call.Principal.Account},
-		"aws:principalarn":          {call.Principal.ARN},
-		"aws:principaltype":         {"User"},
-		"aws:principalisawsservice": {"false"},
-		"aws:viaawsservice":         {"false"},
-		"aws:requestedregion":       {call.Region},
-		"sts:rolesessionname":       {awsapi.Val(in.RoleSessionName)},
-	}
-	if call.SourceIP != "" {
-		v["aws:sourceip"] = []string{call.SourceIP}
-	}
-	if call.Request != nil {
-		if ua := call.Request.UserAgent(); ua != "" {
-			v["aws:useragent"] = []string{ua}
-		}
-		if ref := call.Request.Referer(); ref != "" {
-			v["aws:referer"] = []string{ref}
-		}
-	}
+	v := callContext(call)
+	v["aws:userid"] = []string{call.Principal.UserID}
+	v["aws:principalaccount"] = []string{call.Principal.Account}
+	v["aws:principalarn"] = []string{call.Principal.ARN}
+	v["aws:principaltype"] = []string{"User"}
+	v["aws:principalisawsservice"] = []string{"false"}
+	v["aws:resourceaccount"] = []string{a.now.account.Account}
+	v["sts:rolesessionname"] = []string{awsapi.Val(in.RoleSessionName)}
 	if g.RoleARN != "" {
 		v["aws:principalarn"], v["aws:principaltype"] = []string{g.RoleARN}, []string{"AssumedRole"}
 	} else {
@@ -192,19 +202,19 @@ const (
 
 // restrict adds the session policies of the request. The result is the share,
 // in percent, of what may be carried; nil when nothing is.
-func (ss *session) restrict(now *snapshot, in *stsapi.AssumeRoleRequest) (*int32, error) {
+func (ss *session) restrict(now *snapshot, inline *string, arns []stsapi.PolicyDescriptorType) (*int32, error) {
 	used := 0
-	if in.Policy != nil {
-		if _, err := policy.Parse(*in.Policy, policy.Identity); err != nil {
+	if inline != nil {
+		if _, err := policy.Parse(*inline, policy.Identity); err != nil {
 			return nil, malformedSession(err)
 		}
-		ss.Policies = []string{*in.Policy}
-		used += len([]rune(*in.Policy))
+		ss.Policies = []string{*inline}
+		used += len([]rune(*inline))
 	}
-	if len(in.PolicyArns) > sessionPolicyARNs {
+	if len(arns) > sessionPolicyARNs {
 		return nil, validationError("1 validation error detected: Value at 'policyArns' failed to satisfy constraint: Member must have length less than or equal to %d", sessionPolicyARNs)
 	}
-	for _, p := range in.PolicyArns {
+	for _, p := range arns {
 		a := awsapi.Val(p.Arn)
 		if now.policies[a] == nil {
 			return nil, malformedSession(&policy.MalformedError{Reason: "Policy " + a + " does not exist or is not attachable."})

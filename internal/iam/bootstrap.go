@@ -19,8 +19,15 @@ func (s *Service) Bootstrap(ctx context.Context, account, rootAccessKeyID, rootS
 	if (rootAccessKeyID == "") != (rootSecret == "") {
 		return "", "", errors.New("iam: a root access key needs both its id and its secret")
 	}
+	return s.bootstrap(ctx, &accountRecord{Account: account}, rootAccessKeyID, rootSecret)
+}
+
+// bootstrap makes the account, if it is not there, as made says.
+func (s *Service) bootstrap(ctx context.Context, made *accountRecord, rootAccessKeyID, rootSecret string) (accessKeyID, secret string, err error) {
+	account := made.Account
 	err = s.mutate(ctx, func(now *snapshot) ([]change, error) {
-		old, a := now.account, &accountRecord{Account: account, Created: s.now()}
+		old, a := now.account, made
+		a.Created = s.now()
 		if old != nil {
 			if old.Account != account {
 				return nil, fmt.Errorf("iam: the directory is of account %s, not %s", old.Account, account)
@@ -51,7 +58,7 @@ func (s *Service) Bootstrap(ctx context.Context, account, rootAccessKeyID, rootS
 				return nil, fmt.Errorf("iam: the root user has %d access keys already; delete one first", keysPerUser)
 			}
 			if accessKeyID == "" {
-				accessKeyID, secret = newAccessKeyID("AKIA"), newSecret()
+				accessKeyID, secret = newAccessKeyID("AKIA", account), newSecret()
 			}
 			a.Keys = append(a.Keys, accessKey{ID: accessKeyID, Secret: secret, Active: true, Created: s.now()})
 			reserved = []change{{nil, &keyRecord{ID: accessKeyID}}}

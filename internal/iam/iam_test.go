@@ -602,7 +602,7 @@ func TestConcurrent(t *testing.T) {
 
 	for i := range 10 {
 		m := a.policy(fmt.Sprintf("m%d", i), allow("s3:*"))
-		b.snap.Store(must(load(ctx, store, b.aws))(t)) // b has seen the policy, but not its attachment
+		b.snap.Store(must(load(ctx, b.peers, ""))(t)) // b has seen the policy, but not its attachment
 		var attached, deleted error
 		wg.Go(func() {
 			_, attached = a.AttachRolePolicy(ctx, &iamapi.AttachRolePolicyRequest{RoleName: role.Role.RoleName, PolicyArn: &m})

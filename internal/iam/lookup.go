@@ -39,6 +39,9 @@ func (s *Service) Lookup(_ context.Context, accessKeyID, sessionToken string) (s
 	if s.clock().Unix() >= ss.Expires {
 		return sigv4.Credential{}, sigv4.ErrExpiredToken
 	}
+	if ss.Federated && (ss.Of == "" || now.byID[ss.Of] != nil) {
+		return sigv4.Credential{SecretAccessKey: ss.Secret, Principal: now.federated(ss, accessKeyID)}, nil
+	}
 	if ss.Of == "" {
 		return sigv4.Credential{SecretAccessKey: ss.Secret, Principal: now.principal(nil, accessKeyID)}, nil
 	}
@@ -78,6 +81,11 @@ func (s *Service) Grants(_ context.Context, p awsapi.Principal) (policy.Grants, 
 			return policy.Grants{}, fmt.Errorf("%w: no session %s", ErrUnknownPrincipal, p.AccessID)
 		}
 		id = ss.Of
+		// Ids have 39 random bits: another session of the account may have
+		// taken this one's place in memory.
+		if ss.Federated && p.UserID != now.federated(ss, "").UserID || !ss.Federated && ss.Name != "" && p.UserID != id+":"+ss.Name {
+			return policy.Grants{}, fmt.Errorf("%w: no session %s of %s", ErrUnknownPrincipal, p.AccessID, p.ARN)
+		}
 	}
 	var g policy.Grants
 	if r := now.byID[id]; r != nil {
@@ -86,7 +94,7 @@ func (s *Service) Grants(_ context.Context, p awsapi.Principal) (policy.Grants, 
 			return g, err
 		}
 		g = *attached
-	} else if p.ARN != now.account.rootARN() {
+	} else if p.ARN != now.account.rootARN() && (ss == nil || !ss.Federated || ss.Of != "") {
 		return g, fmt.Errorf("%w: %s", ErrUnknownPrincipal, p.ARN)
 	}
 	if ss == nil {
@@ -98,13 +106,23 @@ func (s *Service) Grants(_ context.Context, p awsapi.Principal) (policy.Grants, 
 // addSession adds to g what the session's token carries.
 func (s *snapshot) addSession(g *policy.Grants, ss *session) error {
 	g.More = ss.more
-	if g.RoleID == "" {
+	switch {
+	case ss.Federated:
+		g.Identity = append(g.Identity[:len(g.Identity):len(g.Identity)], noIAM)
+		if ss.Of == "" {
+			g.Identity = append(g.Identity, everything)
+		}
+		if len(ss.docs)+len(ss.ARNs) == 0 {
+			// Without policies it may do what resource policies allow it.
+			g.Session = []policy.Attached{{Name: "no session policy"}}
+		}
+	case g.RoleID == "":
 		// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetSessionToken.html:
 		// without MFA such credentials call no IAM operation.
 		g.Identity = append(g.Identity[:len(g.Identity):len(g.Identity)], noIAM)
 		return nil
 	}
-	g.Session = ss.docs
+	g.Session = append(g.Session, ss.docs...)
 	for _, a := range ss.ARNs {
 		p, err := s.attached(a)
 		if err != nil {
@@ -130,13 +148,19 @@ func (s *snapshot) addSession(g *policy.Grants, ss *session) error {
 }
 
 // noIAM is what credentials of GetSessionToken may not do.
-var noIAM = func() policy.Attached {
-	doc, err := policy.Parse(`{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"iam:*","Resource":"*"}}`, policy.Identity)
+var noIAM = builtIn("temporary credentials of a user", `{"Effect":"Deny","Action":"iam:*","Resource":"*"}`)
+
+// everything is what the root user's federated users may do, as far as their
+// session policies allow it.
+var everything = builtIn("root user", `{"Effect":"Allow","Action":"*","Resource":"*"}`)
+
+func builtIn(name, statement string) policy.Attached {
+	doc, err := policy.Parse(`{"Version":"2012-10-17","Statement":`+statement+`}`, policy.Identity)
 	if err != nil {
 		panic(err)
 	}
-	return policy.Attached{Name: "credentials of GetSessionToken without MFA", Document: doc}
-}()
+	return policy.Attached{Name: name, Document: doc}
+}
 
 // RoleGrants returns what is attached to a role, as a session without session
 // policy has it. The error is ErrNoRole for a role that does not exist.

@@ -117,7 +117,7 @@ func TestSnapshot_isWhatTheStoreHas(t *testing.T) {
 				rt.Fatalf("%s: %v", op, err)
 			}
 			now := f.snap.Load()
-			fresh, err := load(ctx, store, f.aws)
+			fresh, err := load(ctx, f.peers, "")
 			if err != nil {
 				rt.Fatalf("after %s: %v", op, err)
 			}

@@ -212,6 +212,7 @@ func (p *managed) compile(account string) error {
 // accountRecord is the account with its root user.
 type accountRecord struct {
 	Account    string      `json:"account"`
+	Name       string      `json:"name,omitempty"` // of an account that was added
 	Created    time.Time   `json:"created"`
 	Keys       []accessKey `json:"keys,omitempty"` // of the root user
 	SessionKey []byte      `json:"sessionKey"`     // seals session tokens

@@ -63,10 +63,20 @@ func (s *snapshot) setTrust(r *record, document string) error {
 	if _, err := policy.Parse(document, policy.Trust); err != nil {
 		return malformed(err)
 	}
+	bound, err := s.bindAll(document)
+	if err != nil {
+		return malformed(err)
+	}
+	r.Trust, r.Bound = document, bound
+	return nil
+}
+
+// bindAll returns the ids of the users and roles that a policy names.
+func (s *snapshot) bindAll(document string) (map[string]string, error) {
 	bound := map[string]string{}
 	var tree any
 	if err := json.Unmarshal([]byte(document), &tree); err != nil {
-		return malformed(&policy.MalformedError{Reason: err.Error()})
+		return nil, &policy.MalformedError{Reason: err.Error()}
 	}
 	var unknown string
 	eachPrincipal(tree, func(p string) string {
@@ -78,22 +88,28 @@ func (s *snapshot) setTrust(r *record, document string) error {
 		return p
 	})
 	if unknown != "" {
-		return malformed(&policy.MalformedError{Reason: `Invalid principal in policy: "AWS":"` + unknown + `"`})
+		return nil, &policy.MalformedError{Reason: `Invalid principal in policy: "AWS":"` + unknown + `"`}
 	}
-	r.Trust, r.Bound = document, bound
-	return nil
+	return bound, nil
 }
 
-// bind returns the id of the user or role that an ARN names. Principals of
-// other accounts, accounts and sessions are known and have none.
+// bind returns the id of the user or role that an ARN names, of any account
+// that is here. Principals of accounts elsewhere, accounts and sessions are
+// known and have none.
 func (s *snapshot) bind(principal string) (id string, known bool) {
 	a, err := arn.Parse(principal)
-	if err != nil || a.Service != "iam" || a.Account != s.account.Account || a.Resource == "root" {
+	if err != nil || a.Service != "iam" || a.Resource == "root" {
+		return "", true
+	}
+	if s = s.of(a.Account); s == nil {
 		return "", true
 	}
 	k, rest, _ := strings.Cut(a.Resource, "/")
+	if kind(k) != userKind && kind(k) != roleKind {
+		return "", false
+	}
 	r := s.find(kind(k), rest[strings.LastIndexByte(rest, '/')+1:])
-	if r == nil || r.Kind == groupKind || r.arn(s.account.Account) != principal {
+	if r == nil || r.arn(s.account.Account) != principal {
 		return "", false
 	}
 	return r.ID, true
@@ -148,17 +164,36 @@ func substitute(document string, bound map[string]string) string {
 	return string(text)
 }
 
-// trustText is a role's trust policy as it is shown: a bound principal has the
-// name that it has now, or its id if it is gone.
-func (s *snapshot) trustText(r *record) string {
-	text := r.Trust
-	for name, id := range r.Bound {
-		shown := id
-		if p := s.byID[id]; p != nil {
-			shown = p.arn(s.account.Account)
+// of returns the directory of an account as this one sees it; nil: elsewhere.
+func (s *snapshot) of(account string) *snapshot {
+	if account == s.account.Account {
+		return s
+	}
+	if peer := s.peers.Of(account); peer != nil {
+		return peer.snap.Load()
+	}
+	return nil
+}
+
+// shown is how a bound principal is shown: by the name that it has now, or by
+// its id if it is gone.
+func (s *snapshot) shown(boundARN, id string) string {
+	if a, err := arn.Parse(boundARN); err == nil {
+		if home := s.of(a.Account); home != nil && home.byID[id] != nil {
+			return home.byID[id].arn(home.account.Account)
 		}
-		if shown != name {
-			text = strings.ReplaceAll(text, `"`+name+`"`, `"`+shown+`"`)
+	}
+	return id
+}
+
+// trustText is a role's trust policy as it is shown.
+func (s *snapshot) trustText(r *record) string { return renamed(r.Trust, r.Bound, s.shown) }
+
+// renamed returns a policy with what shown returns in place of bound names.
+func renamed(text string, bound map[string]string, shown func(name, id string) string) string {
+	for name, id := range bound {
+		if now := shown(name, id); now != name {
+			text = strings.ReplaceAll(text, `"`+name+`"`, `"`+now+`"`)
 		}
 	}
 	return text
@@ -252,15 +287,4 @@ func (s *snapshot) role(roleARN string) *record {
 		return nil
 	}
 	return r
-}
-
-// TrustPolicy returns the compiled trust policy of a role, its tags and the
-// account that it belongs to; a role that does not exist has none of them.
-func (s *Service) TrustPolicy(_ context.Context, roleARN string) (doc *policy.Document, owner string, tags map[string]string, err error) {
-	now := s.snap.Load()
-	r := now.role(roleARN)
-	if r == nil {
-		return nil, "", nil, nil
-	}
-	return r.trust, now.account.Account, r.tagMap(), nil
 }

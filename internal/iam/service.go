@@ -7,11 +7,13 @@ import (
 	_ "embed"
 	"encoding/base32"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +30,7 @@ import (
 type Config struct {
 	Store state.Store      // required
 	Clock func() time.Time // nil means the wall clock
+	HTTP  *http.Client     // asks identity providers; nil means one with limits
 }
 
 // Service is the directory and the IAM API on it; STS returns the STS API.
@@ -37,6 +40,8 @@ type Service struct {
 	iamapi.Unimplemented
 
 	store    state.Store
+	root     string // what its keys in the store start with
+	peers    *Accounts
 	clock    func() time.Time
 	aws      map[string]*managed
 	mu       sync.Mutex // held by the one that changes the directory
@@ -47,20 +52,19 @@ type Service struct {
 
 var _ iamapi.API = (*Service)(nil)
 
-// New reads the directory from the store.
+// New reads the directory of the first account from the store.
 func New(ctx context.Context, cfg Config) (*Service, error) {
-	if cfg.Store == nil {
-		return nil, errors.New("iam: Store is required")
-	}
-	if cfg.Clock == nil {
-		cfg.Clock = time.Now
-	}
-	s := &Service{store: cfg.Store, clock: cfg.Clock}
-	var err error
-	if s.aws, err = awsManaged(); err != nil {
+	a, err := Open(ctx, cfg)
+	if err != nil {
 		return nil, err
 	}
-	snap, err := load(ctx, s.store, s.aws)
+	return a.first, nil
+}
+
+// newService reads the directory whose keys start with root.
+func newService(ctx context.Context, peers *Accounts, root string) (*Service, error) {
+	s := &Service{store: peers.store, root: root, peers: peers, clock: peers.clock, aws: peers.aws}
+	snap, err := load(ctx, peers, root)
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +120,30 @@ func newID(prefix string) string {
 	return prefix + base32Text.EncodeToString(b[:])[:17]
 }
 
-// newAccessKeyID is newID of the usual 20 characters.
-func newAccessKeyID(prefix string) string {
+// newAccessKeyID returns an access key id, which names its account as AWS's
+// do: 40 bits after the first, and 39 at random.
+func newAccessKeyID(prefix, account string) string {
+	n, _ := strconv.ParseUint(account, 10, 64) // twelve digits
 	var b [10]byte
 	rand.Read(b[:])
+	var head [8]byte
+	binary.BigEndian.PutUint64(head[:], 1<<63|n<<23)
+	copy(b[:5], head[:5])
+	b[5] = b[5]&0x7f | head[5]&0x80
 	return prefix + base32Text.EncodeToString(b[:])
+}
+
+// accountOfKey returns the account that an access key id names; empty for one
+// that was made otherwise.
+func accountOfKey(accessKeyID string) string {
+	if len(accessKeyID) != 20 {
+		return ""
+	}
+	b, err := base32Text.DecodeString(accessKeyID[4:])
+	if err != nil || b[0]&0x80 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%012d", binary.BigEndian.Uint64(b)<<1>>24)
 }
 
 // newSecret returns a secret access key of 40 characters.

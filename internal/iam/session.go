@@ -23,7 +23,9 @@ import (
 // access key id.
 type session struct {
 	Of       string            `json:"of"`             // id of the user or role; empty: root
-	Name     string            `json:"name,omitempty"` // role session name
+	Name     string            `json:"name,omitempty"` // role session name, or of the federated user
+	// Federated says that it is of GetFederationToken.
+	Federated bool `json:"federated,omitempty"`
 	Secret   string            `json:"secret"`
 	Issued   int64             `json:"iat"` // Unix seconds, as Expires
 	Expires  int64             `json:"exp"`
@@ -33,6 +35,9 @@ type session struct {
 	// Transitive are the keys of Tags that go on to the next role.
 	Transitive []string `json:"transitive,omitempty"`
 	Source     string   `json:"source,omitempty"` // source identity
+	// Claims are further condition keys, in lower case: those that the token
+	// of an identity provider gave.
+	Claims map[string]string `json:"claims,omitempty"`
 
 	docs []policy.Attached // Policies, compiled
 	more map[string][]string
@@ -64,6 +69,9 @@ func (ss *session) compile() error {
 	ss.more = map[string][]string{
 		"aws:tokenissuetime":         {time.Unix(ss.Issued, 0).UTC().Format(time.RFC3339)},
 		"aws:multifactorauthpresent": {"false"},
+	}
+	for k, v := range ss.Claims {
+		ss.more[k] = []string{v}
 	}
 	if ss.Source != "" {
 		ss.more["aws:sourceidentity"] = []string{ss.Source}
@@ -196,8 +204,9 @@ func (s *Service) open(ss *session, d time.Duration) (*SessionCredentials, error
 	if err := ss.compile(); err != nil {
 		return nil, err
 	}
-	id := newAccessKeyID("ASIA")
-	token, err := ss.seal(s.snap.Load().account.SessionKey, id)
+	account := s.snap.Load().account
+	id := newAccessKeyID("ASIA", account.Account)
+	token, err := ss.seal(account.SessionKey, id)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 // snapshot is the whole directory at one moment. Immutable but for what is
 // worked out on demand.
 type snapshot struct {
+	peers    *Accounts
 	account  *accountRecord
 	records  map[kind]map[string]*record // by lower-case name
 	byID     map[string]*record
@@ -54,9 +55,11 @@ func (s *snapshot) sorted(k kind) []*record {
 	})
 }
 
-// load reads the directory from the store.
-func load(ctx context.Context, store state.Store, aws map[string]*managed) (*snapshot, error) {
+// load reads the directory whose keys start with root from the store.
+func load(ctx context.Context, peers *Accounts, root string) (*snapshot, error) {
+	store, aws := peers.store, peers.aws
 	s := &snapshot{
+		peers:    peers,
 		records:  map[kind]map[string]*record{},
 		byID:     map[string]*record{},
 		policies: maps.Clone(aws),
@@ -70,16 +73,16 @@ func load(ctx context.Context, store state.Store, aws map[string]*managed) (*sna
 	var policies []*managed
 	const pageSize = 1000
 	for after := ""; ; {
-		docs, err := store.List(ctx, "iam/", after, pageSize)
+		docs, err := store.List(ctx, root+"iam/", after, pageSize)
 		if err != nil {
 			return nil, fmt.Errorf("read directory: %w", err)
 		}
 		for _, d := range docs {
 			after = d.Key
-			name := strings.TrimPrefix(d.Key, "iam/")
+			name := strings.TrimPrefix(d.Key, root+"iam/")
 			what, rest, _ := strings.Cut(name, "/")
 			switch {
-			case d.Key == accountKey:
+			case d.Key == root+accountKey:
 				s.account = &accountRecord{rev: d.Rev}
 				err = decode(d.Value, s.account)
 			case what == "policy":
@@ -143,7 +146,7 @@ type change struct{ before, after document }
 // with returns the directory after the changes, which have revision rev.
 func (s *snapshot) with(changes []change, rev int64) *snapshot {
 	n := &snapshot{
-		account: s.account, byID: maps.Clone(s.byID), records: maps.Clone(s.records),
+		peers: s.peers, account: s.account, byID: maps.Clone(s.byID), records: maps.Clone(s.records),
 		policies: maps.Clone(s.policies), byName: maps.Clone(s.byName), keys: maps.Clone(s.keys), keyDocs: maps.Clone(s.keyDocs),
 	}
 	for k := range n.records {
@@ -185,12 +188,13 @@ func (s *snapshot) with(changes []change, rev int64) *snapshot {
 	return n
 }
 
-// batch is the transaction that makes the changes.
-func batch(changes []change) (state.Batch, error) {
+// batch is the transaction that makes the changes in the directory whose keys
+// start with root.
+func batch(root string, changes []change) (state.Batch, error) {
 	var b state.Batch
 	for _, c := range changes {
 		if c.before != nil && (c.after == nil || c.after.key() != c.before.key()) {
-			b.Ops = append(b.Ops, state.Op{Key: c.before.key(), IfRev: c.before.revision()})
+			b.Ops = append(b.Ops, state.Op{Key: root + c.before.key(), IfRev: c.before.revision()})
 		}
 		if c.after == nil {
 			continue
@@ -199,7 +203,7 @@ func batch(changes []change) (state.Batch, error) {
 		if err != nil {
 			return b, fmt.Errorf("encode %s: %w", c.after.key(), err)
 		}
-		op := state.Op{Key: c.after.key(), Value: value, IfRev: state.Absent}
+		op := state.Op{Key: root + c.after.key(), Value: value, IfRev: state.Absent}
 		if c.before != nil && c.before.key() == c.after.key() {
 			op.IfRev = c.before.revision()
 		}
@@ -224,7 +228,7 @@ func (s *Service) mutate(ctx context.Context, f func(*snapshot) ([]change, error
 		if ferr != nil || len(changes) == 0 {
 			return ferr
 		}
-		b, berr := batch(changes)
+		b, berr := batch(s.root, changes)
 		if berr != nil {
 			return berr
 		}
@@ -236,7 +240,7 @@ func (s *Service) mutate(ctx context.Context, f func(*snapshot) ([]change, error
 		if !errors.Is(err, state.ErrConflict) && !errors.Is(err, state.ErrUnknown) {
 			return fmt.Errorf("commit: %w", err)
 		}
-		fresh, lerr := load(context.WithoutCancel(ctx), s.store, s.aws)
+		fresh, lerr := load(context.WithoutCancel(ctx), s.peers, s.root)
 		if lerr != nil {
 			return lerr
 		}

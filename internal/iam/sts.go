@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"davy/api/stsapi"
-	"davy/internal/arn"
 	"davy/internal/awsapi"
 )
 
@@ -33,15 +32,15 @@ func (s *sts) GetCallerIdentity(ctx context.Context, _ *stsapi.GetCallerIdentity
 	return &stsapi.GetCallerIdentityResponse{Account: &p.Account, Arn: &p.ARN, UserId: &p.UserID}, nil
 }
 
-// GetAccessKeyInfo tells whose account a key is of. Davy knows its own keys
-// and those of sessions that it has seen since it started.
+// GetAccessKeyInfo tells whose account a key is of: that of a long-term key
+// that exists, and of a session's that was made here, whether it lasts or not.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetAccessKeyInfo.html
 func (s *sts) GetAccessKeyInfo(_ context.Context, in *stsapi.GetAccessKeyInfoRequest) (*stsapi.GetAccessKeyInfoResponse, error) {
-	now := s.snap.Load()
 	id := awsapi.Val(in.AccessKeyId)
-	if _, known := now.keys[id]; !known && s.sessions.get(id, nil) == nil {
-		return nil, validationError("The access key %s is not known here.", id)
+	if owner := s.peers.owner(id); owner != nil {
+		return &stsapi.GetAccessKeyInfoResponse{Account: new(owner.Account())}, nil
 	}
-	return &stsapi.GetAccessKeyInfoResponse{Account: new(now.account.Account)}, nil
+	return nil, validationError("The access key %s is not known here.", id)
 }
 
 // GetSessionToken gives temporary credentials for a user's or root's own
@@ -89,27 +88,21 @@ func (s *sts) AssumeRole(ctx context.Context, in *stsapi.AssumeRoleRequest) (*st
 		d = time.Duration(*in.DurationSeconds) * time.Second
 	}
 	switch {
-	case a.caller != nil && d > time.Hour:
+	case a.chained && d > time.Hour:
 		return nil, validationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	case d > time.Duration(a.role.MaxSession)*time.Second:
-		return nil, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+		return nil, tooLong()
 	}
 	ss := &session{Of: a.role.ID, Name: awsapi.Val(in.RoleSessionName), Tags: a.tags, Transitive: a.transitive, Source: a.source}
-	packed, err := ss.restrict(now, in)
+	packed, err := ss.restrict(a.now, in.Policy, in.PolicyArns)
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.open(ss, d)
+	c, err := a.home.open(ss, d)
 	if err != nil {
 		return nil, err
 	}
-	out := &stsapi.AssumeRoleResponse{
-		Credentials: c.wire(), PackedPolicySize: packed,
-		AssumedRoleUser: &stsapi.AssumedRoleUser{
-			Arn:           new(arn.New("sts", "", now.account.Account, "assumed-role/"+a.role.Name+"/"+ss.Name).String()),
-			AssumedRoleId: new(a.role.ID + ":" + ss.Name),
-		},
-	}
+	out := &stsapi.AssumeRoleResponse{Credentials: c.wire(), PackedPolicySize: packed, AssumedRoleUser: a.now.assumed(a.role, ss)}
 	if ss.Source != "" {
 		out.SourceIdentity = &ss.Source
 	}

@@ -304,10 +304,10 @@ func TestRoleSession(t *testing.T) {
 			t.Errorf("%s: %v, want %v", role, err, want)
 		}
 	}
-	if doc, owner, _, err := f.TrustPolicy(ctx, good); err != nil || owner != account || doc == nil {
+	if doc, owner, _, err := f.Resource(ctx, good); err != nil || owner != account || doc == nil {
 		t.Errorf("trust policy: %v, %s, %v", doc, owner, err)
 	}
-	if doc, owner, _, err := f.TrustPolicy(ctx, good+"x"); err != nil || owner != "" || doc != nil {
+	if doc, owner, _, err := f.Resource(ctx, good+"x"); err != nil || owner != "" || doc != nil {
 		t.Errorf("trust policy of no role: %v, %s, %v", doc, owner, err)
 	}
 	if name, _, err := f.Entity(ctx, account, "role", "good"); err != nil || name != good {

@@ -50,7 +50,7 @@ func (c catalogue) Resolve(ctx context.Context, account, region, name, qualifier
 type resources struct {
 	s3     *s3.Service
 	lambda *lambda.Service
-	iam    *iam.Service
+	iam    *iam.Accounts
 	parsed policyCache
 }
 
@@ -78,7 +78,7 @@ func (r *resources) ResourcePolicy(ctx context.Context, resourceARN string) (*po
 		doc, err := r.parsed.document(string(text))
 		return doc, a.Account, nil, err
 	case "iam":
-		return r.iam.TrustPolicy(ctx, resourceARN)
+		return r.iam.Resource(ctx, resourceARN)
 	}
 	return nil, "", nil, nil
 }
@@ -162,7 +162,7 @@ func isRoleError(err error) bool {
 }
 
 // sessions gives execenv the credentials of execution roles.
-type sessions struct{ iam *iam.Service }
+type sessions struct{ iam *iam.Accounts }
 
 func (s sessions) RoleSession(ctx context.Context, roleARN, name string) (execenv.Credentials, error) {
 	c, err := s.iam.RoleSession(ctx, roleARN, name)

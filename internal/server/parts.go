@@ -91,7 +91,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	if err != nil {
 		return nil, err
 	}
-	identity, err := iam.New(ctx, iam.Config{Store: store})
+	identity, err := iam.Open(ctx, iam.Config{Store: store})
 	if err != nil {
 		return nil, fmt.Errorf("start iam: %w", err)
 	}
@@ -183,8 +183,8 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	}
 	p.gateway, err = gateway.New(gateway.Config{
 		Backends: []gateway.Backend{
-			{Service: iamapi.Service, Impl: identity},
-			{Service: stsapi.Service, Impl: identity.STS()},
+			{Service: iamapi.Service, Select: identity.Select},
+			{Service: stsapi.Service, Select: identity.SelectSTS},
 			{Service: s3api.Service, Impl: objectService},
 			{Service: lambdaapi.Service, Impl: lambdaAPI{control, dispatcher}},
 			{Service: logsapi.Service, Impl: logService},
