@@ -257,16 +257,12 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, in *iamapi.UpdateA
 
 // DeleteRole deletes a role without policies. Its sessions end at once.
 func (s *Service) DeleteRole(ctx context.Context, in *iamapi.DeleteRoleRequest) (*iamapi.DeleteRoleOutput, error) {
-	return &iamapi.DeleteRoleOutput{}, s.remove(ctx, roleKind, in.RoleName, func(*snapshot, *record) error { return nil })
-}
-
-// ListInstanceProfilesForRole lists nothing for a role that exists: Davy has
-// no instances, and so no instance profiles. Tools ask before they delete.
-func (s *Service) ListInstanceProfilesForRole(_ context.Context, in *iamapi.ListInstanceProfilesForRoleRequest) (*iamapi.ListInstanceProfilesForRoleResponse, error) {
-	if s.snap.Load().find(roleKind, awsapi.Val(in.RoleName)) == nil {
-		return nil, notFound(roleKind, awsapi.Val(in.RoleName))
-	}
-	return &iamapi.ListInstanceProfilesForRoleResponse{InstanceProfiles: []iamapi.InstanceProfile{}, IsTruncated: new(false)}, nil
+	return &iamapi.DeleteRoleOutput{}, s.remove(ctx, roleKind, in.RoleName, func(now *snapshot, r *record) error {
+		if len(now.profilesOf(r.ID)) > 0 {
+			return deleteConflict("Cannot delete entity, must remove roles from instance profile first.")
+		}
+		return nil
+	})
 }
 
 // ErrNoRole is returned for an ARN that names no role.

@@ -158,6 +158,9 @@ func noSuchEntity(format string, args ...any) error {
 }
 
 func notFound(k kind, name string) error {
+	if k == profileKind {
+		return noSuchEntity("Instance Profile %s cannot be found.", name)
+	}
 	return noSuchEntity("The %s with name %s cannot be found.", k, name)
 }
 

@@ -33,7 +33,9 @@ func (s *Service) CreateUser(ctx context.Context, in *iamapi.CreateUserRequest) 
 // create adds a record whose name must be free.
 func (s *Service) create(ctx context.Context, r *record) error {
 	return s.mutate(ctx, func(now *snapshot) ([]change, error) {
-		if now.named(r.Kind, r.Name) != nil {
+		if now.named(r.Kind, r.Name) != nil && r.Kind == profileKind {
+			return nil, alreadyExists("Instance Profile %s already exists.", r.Name)
+		} else if now.named(r.Kind, r.Name) != nil {
 			return nil, alreadyExists("%s with name %s already exists.", r.Kind.title(), r.Name)
 		}
 		changes := []change{{nil, r}}
