@@ -10,7 +10,7 @@ RUNTIMES := $(BUILD)/runtimes
 
 export GOFLAGS += -buildvcs=false
 
-.PHONY: build demo test check gate unit e2e sdk race fuzz bench gen setup-demo setup-test clean
+.PHONY: build demo test check gate unit e2e sdk ablation race fuzz bench gen setup-demo setup-test clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/davy
@@ -41,6 +41,10 @@ e2e: build
 sdk: build
 	cd test/sdk && DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) vet ./... && \
 	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) test ./...
+
+# Takes each check of the refusal scenarios out in turn: a script must miss it.
+ablation: setup-test
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test -tags ablation -run Ablation -v -count=1 -timeout 30m ./test/e2e
 
 race:
 	$(GO) test -race $$($(GO) list ./... | grep -v -e /test/)
