@@ -63,9 +63,10 @@ var layers = []struct {
 	may  []string
 	why  string
 }{
-	{"davy/cmd", []string{"davy/internal/server", "davy/internal/demo", "davy/internal/doctor", "davy/internal/runtimes", "davy/internal/sandbox"}, "commands hold flags and signals; the parts are built in server"},
+	{"davy/cmd", []string{"davy/internal/server", "davy/internal/demo", "davy/internal/doctor", "davy/internal/runtimes", "davy/internal/sandbox", "davy/internal/operator"}, "commands hold flags and signals; the parts are built in server"},
 	{"davy/internal/server", []string{"davy"}, "server is the one place that joins the parts"},
 	{"davy/internal/demo", []string{"davy/internal/sigv4"}, "the demo is a client: it must need nothing of the server's insides"},
+	{"davy/internal/operator", []string{"davy/internal/awsapi", "davy/internal/sigv4"}, "the operator's API meets the parts through its own interface"},
 	{"davy/internal/console", nil, "the console is a client of the APIs: it must need nothing of the server's insides"},
 	{"davy/internal/doctor", []string{"davy/internal/sandbox", "davy/internal/runtimes"}, "the doctor looks at the machine, not at the services"},
 	{"davy/internal/gateway", []string{"davy/internal/awsapi", "davy/internal/sigv4"}, "the door knows protocols, not services"},

@@ -30,6 +30,8 @@ func commands() []command {
 		{"serve", "run the server", runServe},
 		{"demo", "run the lab against a server of its own and print each step", runDemo},
 		{"doctor", "say what this machine can do and how to fix what is missing", runDoctor},
+		{"account", "add an account to a running server, or list those that were added", runAccount},
+		{"iam", "explain who may do what, and by which statement", runIAM},
 		{"runtime", "list the managed runtimes, or add one from an archive", runRuntime},
 		{"version", "print the version", runVersion},
 	}

@@ -15,14 +15,22 @@ import (
 	"regexp"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"davy/internal/sandbox/launcher"
 	"davy/internal/sandbox/ns"
 	"davy/internal/server"
 )
 
-// settingsFD is where a supervised server reads its settings: not in its
-// arguments, which everyone on the machine can see.
-const settingsFD = launcher.ControlFD + 1
+// Descriptors that a supervised server inherits.
+const (
+	// settingsFD is where it reads its settings: not in its arguments, which
+	// everyone on the machine can see.
+	settingsFD = launcher.ControlFD + 1
+	// runtimesFD is the directory of runtimes, which may be below one that
+	// the server's user cannot pass, such as root's home.
+	runtimesFD = launcher.ControlFD + 2
+)
 
 // serveSettings are the settings of `davy serve`.
 type serveSettings struct {
@@ -92,9 +100,14 @@ func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := prepareDataDir(s.Server.DataDir, s.Server.RuntimesDir, s.Server.SandboxRoots()); err != nil {
+	if err := prepareDataDir(&s.Server); err != nil {
 		return err
 	}
+	runtimes, err := os.OpenFile(s.Server.RuntimesDir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("open runtimes: %w", err)
+	}
+	defer runtimes.Close()
 	settings, err := pipeSettings(s)
 	if err != nil {
 		return err
@@ -110,7 +123,7 @@ func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
 		},
 		ServerArgs: []string{"server"},
 		ServerEnv:  []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "TZ=" + os.Getenv("TZ")},
-		ExtraFiles: []*os.File{settings},
+		ExtraFiles: []*os.File{settings, runtimes},
 		Log:        s.logger(stderr),
 	})
 	if err != nil {
@@ -161,6 +174,8 @@ func runServer(ctx context.Context, _ []string, stdout, stderr io.Writer) error 
 	for _, missing := range driver.Missing() {
 		log.Warn("protection is missing", "what", missing)
 	}
+	unix.CloseOnExec(runtimesFD)
+	s.Server.RuntimesView = fmt.Sprintf("/proc/self/fd/%d", runtimesFD)
 	s.Server.Driver = driver
 	s.Server.Log = log
 	return server.Run(ctx, s.Server, func(api, console string) {

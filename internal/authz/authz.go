@@ -33,6 +33,8 @@ type Identities interface {
 	// RoleGrants returns what is attached to a role, as one of its sessions
 	// without session policy would have it.
 	RoleGrants(ctx context.Context, roleARN string) (policy.Grants, error)
+	// GrantsOf returns the principal of an ARN, and what is attached to it.
+	GrantsOf(ctx context.Context, principalARN string) (awsapi.Principal, policy.Grants, error)
 }
 
 // Entities resolves IAM names to what their ARNs and condition keys need.

@@ -58,6 +58,10 @@ func (w *world) RoleGrants(_ context.Context, role string) (policy.Grants, error
 	return w.grants[role], w.broken
 }
 
+func (w *world) GrantsOf(_ context.Context, arn string) (awsapi.Principal, policy.Grants, error) {
+	return awsapi.Principal{ARN: arn, Account: accountOf(arn), UserID: "AIDAEXPLAINED0000000"}, w.grants[arn], w.broken
+}
+
 func (w *world) Entity(_ context.Context, _, kind, name string) (arn, boundary string, err error) {
 	e := w.entities[kind+"/"+name]
 	return e[0], e[1], w.broken

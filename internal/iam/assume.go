@@ -14,7 +14,7 @@ import (
 
 // assumption is a request for a role that its trust policy allows.
 type assumption struct {
-	home       *Service // of the role
+	home       *Service  // of the role
 	now        *snapshot // of home
 	role       *record
 	caller     *session // nil: the caller has a long-term key

@@ -22,16 +22,16 @@ import (
 // session token is the session, sealed with the account's key and bound to its
 // access key id.
 type session struct {
-	Of       string            `json:"of"`             // id of the user or role; empty: root
-	Name     string            `json:"name,omitempty"` // role session name, or of the federated user
+	Of   string `json:"of"`             // id of the user or role; empty: root
+	Name string `json:"name,omitempty"` // role session name, or of the federated user
 	// Federated says that it is of GetFederationToken.
-	Federated bool `json:"federated,omitempty"`
-	Secret   string            `json:"secret"`
-	Issued   int64             `json:"iat"` // Unix seconds, as Expires
-	Expires  int64             `json:"exp"`
-	Policies []string          `json:"policies,omitempty"` // session policies
-	ARNs     []string          `json:"arns,omitempty"`     // managed session policies
-	Tags     map[string]string `json:"tags,omitempty"`
+	Federated bool              `json:"federated,omitempty"`
+	Secret    string            `json:"secret"`
+	Issued    int64             `json:"iat"` // Unix seconds, as Expires
+	Expires   int64             `json:"exp"`
+	Policies  []string          `json:"policies,omitempty"` // session policies
+	ARNs      []string          `json:"arns,omitempty"`     // managed session policies
+	Tags      map[string]string `json:"tags,omitempty"`
 	// Transitive are the keys of Tags that go on to the next role.
 	Transitive []string `json:"transitive,omitempty"`
 	Source     string   `json:"source,omitempty"` // source identity

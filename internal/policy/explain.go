@@ -56,7 +56,7 @@ func (d *Decision) Deciding() string {
 	case d.Statement == nil:
 		return fmt.Sprintf("no %s allows it", d.Layer)
 	}
-	return fmt.Sprintf("%s in %s %q", d.Statement.Name(), d.Layer, d.Policy.name())
+	return fmt.Sprintf("%s in %s %q", d.Statement.Name(), d.Layer, d.Policy.Label())
 }
 
 // Name returns the statement's effect, position and Sid.
@@ -67,7 +67,8 @@ func (s *Statement) Name() string {
 	return fmt.Sprintf("%s statement %d %q", s.Effect, s.Index+1, s.SID)
 }
 
-func (a *Attached) name() string {
+// Label is the policy's ARN, or its name where it has none.
+func (a *Attached) Label() string {
 	if a.ARN != "" {
 		return a.ARN
 	}

@@ -29,6 +29,8 @@ type node struct {
 	text    string
 	items   []node
 	members []member
+	// start and end are where an object stands in the text, in bytes.
+	start, end int
 }
 
 type member struct {
@@ -93,7 +95,7 @@ func readNode(dec *json.Decoder, depth int) (node, error) {
 }
 
 func readObject(dec *json.Decoder, depth int) (node, error) {
-	n := node{kind: objectNode}
+	n := node{kind: objectNode, start: int(dec.InputOffset()) - 1}
 	seen := map[string]bool{}
 	for dec.More() {
 		tok, err := dec.Token()
@@ -115,6 +117,7 @@ func readObject(dec *json.Decoder, depth int) (node, error) {
 		n.members = append(n.members, member{name: name, value: value})
 	}
 	_, err := dec.Token()
+	n.end = int(dec.InputOffset())
 	return n, err
 }
 

@@ -31,6 +31,10 @@ func Parse(src string, kind Kind) (*Document, error) {
 	if reason != "" {
 		return nil, &MalformedError{Reason: reason}
 	}
+	for i, s := range doc.Statements {
+		r := &raw.statements[i]
+		s.Start, s.Text = r.start, src[r.start:r.end]
+	}
 	return doc, nil
 }
 
@@ -55,6 +59,7 @@ type rawDocument struct {
 }
 
 type rawStatement struct {
+	start, end   int // in the text
 	sid          string
 	effect       string
 	action       *[]string
@@ -128,7 +133,7 @@ func readDocument(root *node, kind Kind) (rawDocument, string) {
 }
 
 func readStatement(n *node) (rawStatement, string) {
-	var s rawStatement
+	s := rawStatement{start: n.start, end: n.end}
 	if n.kind != objectNode {
 		return s, invalidSyntax
 	}

@@ -61,7 +61,9 @@ type Document struct {
 
 // Statement is one compiled statement.
 type Statement struct {
-	Index  int // position in its document, from 0
+	Index  int    // position in its document, from 0
+	Start  int    // where it begins in the text that was parsed, in bytes
+	Text   string // as it was written
 	SID    string
 	Effect Effect
 

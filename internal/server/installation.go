@@ -61,12 +61,17 @@ const profileName = "davy"
 // read, unless they say the same already.
 // https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 func (i installation) clientFiles(accessID, secret, endpoint string) error {
-	credentials := fmt.Sprintf("[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", profileName, accessID, secret)
-	if err := keepSection(i.path("credentials"), profileName, credentials, 0o600); err != nil {
+	return i.profile(profileName, accessID, secret, endpoint)
+}
+
+// profile writes one profile and leaves the others as they are.
+func (i installation) profile(name, accessID, secret, endpoint string) error {
+	credentials := fmt.Sprintf("[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", name, accessID, secret)
+	if err := keepSection(i.path("credentials"), name, credentials, 0o600); err != nil {
 		return fmt.Errorf("write credentials: %w", err)
 	}
-	config := fmt.Sprintf("[profile %s]\nregion = us-east-1\nendpoint_url = %s\n", profileName, endpoint)
-	if err := keepSection(i.path("config"), "profile "+profileName, config, 0o644); err != nil {
+	config := fmt.Sprintf("[profile %s]\nregion = us-east-1\nendpoint_url = %s\n", name, endpoint)
+	if err := keepSection(i.path("config"), "profile "+name, config, 0o644); err != nil {
 		return fmt.Errorf("write config: %w", err)
 	}
 	return nil
@@ -80,18 +85,27 @@ func keepSection(path, name, section string, mode fs.FileMode) error {
 		return err
 	}
 	var out bytes.Buffer
-	out.WriteString(section)
-	inside := false
+	write := func(text []byte) {
+		if out.Len() > 0 && bytes.HasPrefix(text, []byte("[")) {
+			out.WriteByte('\n')
+		}
+		out.Write(text)
+	}
+	inside, written := false, false
 	for line := range bytes.Lines(old) {
 		trimmed := bytes.TrimSpace(line)
 		if bytes.HasPrefix(trimmed, []byte("[")) {
-			if inside = string(trimmed) == "["+name+"]"; !inside {
-				out.WriteByte('\n')
+			if inside = string(trimmed) == "["+name+"]"; inside && !written {
+				write([]byte(section))
+				written = true
 			}
 		}
 		if !inside && len(trimmed) > 0 {
-			out.Write(line)
+			write(append(bytes.TrimRight(line, "\r\n"), '\n'))
 		}
+	}
+	if !written {
+		write([]byte(section))
 	}
 	if bytes.Equal(old, out.Bytes()) {
 		return nil

@@ -22,6 +22,7 @@ import (
 	"davy/internal/invoke"
 	"davy/internal/lambda"
 	"davy/internal/logs"
+	"davy/internal/operator"
 	"davy/internal/runtimes"
 	"davy/internal/s3"
 	"davy/internal/sigv4"
@@ -108,6 +109,11 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 		return nil, fmt.Errorf("start authz: %w", err)
 	}
 
+	desk := &operations{iam: identity, authz: judge, install: install, endpoint: endpoint}
+	if err := desk.writeProfiles(); err != nil {
+		return nil, err
+	}
+
 	// Services.
 	triggers := &triggers{authz: judge}
 	objectService, err := s3.New(s3.Config{
@@ -119,7 +125,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	}
 	policies.s3 = objectService
 
-	installed, err := runtimes.New(runtimes.Config{Dir: cfg.RuntimesDir, BootDir: in(bootstrapDir), CAPEM: ca.CertificatePEM(), Log: cfg.Log})
+	installed, err := runtimes.New(runtimes.Config{Dir: cfg.RuntimesDir, View: cfg.RuntimesView, BootDir: in(bootstrapDir), CAPEM: ca.CertificatePEM(), Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("open runtimes: %w", err)
 	}
@@ -189,7 +195,12 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 			{Service: lambdaapi.Service, Impl: lambdaAPI{control, dispatcher}},
 			{Service: logsapi.Service, Impl: logService},
 		},
-		Verifier: verifier, Authorizer: judge, CA: ca, Pages: map[string]http.Handler{lambda.CodePath: links.Handler(control.CodeZip)}, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Log: cfg.Log,
+		Verifier: verifier, Authorizer: judge, CA: ca, Pages: map[string]http.Handler{
+			lambda.CodePath: links.Handler(control.CodeZip),
+			operator.Path: operator.Handler(operator.Config{
+				Operations: desk, Verifier: verifier, Operator: desk.isOperator, Log: cfg.Log,
+			}),
+		}, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
