@@ -51,7 +51,9 @@ func (b *bench) starts(s *davytest.Server) error {
 		return err
 	}
 	b.out.add("start.rss", mebibytes(u.rss))
-	return nil
+	n, err := treeShare(s.PID())
+	b.out.add("start.pss", mebibytes(n))
+	return err
 }
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
@@ -153,13 +155,7 @@ func anonymous(pid int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var kib int64
-	for l := range strings.Lines(string(text)) {
-		if _, err := fmt.Sscanf(l, "RssAnon: %d kB", &kib); err == nil {
-			break
-		}
-	}
-	return kib << 10, nil
+	return kibibytesField(string(text), "RssAnon:"), nil
 }
 
 // warm measures a function that runs already, with one client and with many.

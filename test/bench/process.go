@@ -124,6 +124,38 @@ func treeUsage(root int) (usage, error) {
 	return sum(tree), nil
 }
 
+// treeShare is what a process and its descendants hold, in bytes, with each
+// page that is shared divided among all that share it.
+func treeShare(root int) (int64, error) {
+	all, err := readProcesses("/proc")
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for _, p := range below(all, root) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it ended meanwhile
+		}
+		if err != nil {
+			return 0, err
+		}
+		total += kibibytesField(string(text), "Pss:")
+	}
+	return total, nil
+}
+
+// kibibytesField reads a "Name: 123 kB" line, in bytes.
+func kibibytesField(text, name string) int64 {
+	for l := range strings.Lines(text) {
+		if f := strings.Fields(l); len(f) >= 2 && f[0] == name {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
 // groupMemory is the memory, in bytes, that is charged to the control group of
 // a process, without file pages that the kernel would give up first.
 func groupMemory(pid int) (int64, error) {

@@ -120,3 +120,13 @@ func TestStatField(t *testing.T) {
 		t.Errorf("absent: got %d", got)
 	}
 }
+
+func TestKibibytesField(t *testing.T) {
+	const text = "00400000-7fff0000 ---p 00000000 00:00 0 [rollup]\nRss: 100 kB\nPss:              12 kB\nPss_Anon: 7 kB\n"
+	if got := kibibytesField(text, "Pss:"); got != 12<<10 {
+		t.Errorf("got %d", got)
+	}
+	if got := kibibytesField(text, "Swap:"); got != 0 {
+		t.Errorf("absent: got %d", got)
+	}
+}
