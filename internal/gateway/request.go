@@ -22,7 +22,7 @@ import (
 
 // maxDrained is how much of a body that nobody wants is read anyway, so that
 // the client finishes sending and reads the error it gets.
-const maxDrained = 128 << 20
+const maxDrained = 1 << 30
 
 // defaultBody bounds the body of an operation that says nothing else.
 const defaultBody = 1 << 20
