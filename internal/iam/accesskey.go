@@ -192,28 +192,3 @@ func (s *Service) GetAccessKeyLastUsed(_ context.Context, in *iamapi.GetAccessKe
 	}
 	return out, nil
 }
-
-// GetAccountSummary counts what the account has, and names the quotas that
-// Davy enforces.
-func (s *Service) GetAccountSummary(context.Context, *iamapi.GetAccountSummaryInput) (*iamapi.GetAccountSummaryResponse, error) {
-	now := s.snap.Load()
-	var versions int32
-	for _, p := range now.byName {
-		versions += int32(len(p.Versions))
-	}
-	present := int32(0)
-	if len(now.account.Keys) > 0 {
-		present = 1
-	}
-	return &iamapi.GetAccountSummaryResponse{SummaryMap: map[iamapi.SummaryKeyType]int32{
-		iamapi.SummaryKeyTypeUsers: int32(len(now.records[userKind])), iamapi.SummaryKeyTypeGroups: int32(len(now.records[groupKind])),
-		iamapi.SummaryKeyTypeRoles: int32(len(now.records[roleKind])), iamapi.SummaryKeyTypePolicies: int32(len(now.byName)),
-		iamapi.SummaryKeyTypePolicyVersionsInUse: versions, iamapi.SummaryKeyTypeAccountAccessKeysPresent: present,
-		iamapi.SummaryKeyTypeAccessKeysPerUserQuota: keysPerUser, iamapi.SummaryKeyTypeGroupsPerUserQuota: groupsPerUser,
-		iamapi.SummaryKeyTypeUserPolicySizeQuota: int32(userKind.inlineSize()), iamapi.SummaryKeyTypeGroupPolicySizeQuota: int32(groupKind.inlineSize()),
-		iamapi.SummaryKeyTypeRolePolicySizeQuota: int32(roleKind.inlineSize()), iamapi.SummaryKeyTypeAssumeRolePolicySizeQuota: trustPolicySize,
-		iamapi.SummaryKeyTypeAttachedPoliciesPerUserQuota: attachedPolicies, iamapi.SummaryKeyTypeAttachedPoliciesPerGroupQuota: attachedPolicies,
-		iamapi.SummaryKeyTypeAttachedPoliciesPerRoleQuota: attachedPolicies, iamapi.SummaryKeyTypeVersionsPerPolicyQuota: policyVersions,
-		iamapi.SummaryKeyTypePolicySizeQuota: managedPolicySize,
-	}}, nil
-}

@@ -112,6 +112,9 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iamapi.CreatePolicyReque
 		if now.byName[strings.ToLower(p.Name)] != nil {
 			return nil, alreadyExists("A policy called %s already exists. Duplicate names are not allowed.", p.Name)
 		}
+		if len(now.byName) >= policiesPerAccount {
+			return nil, limitExceeded("Cannot exceed quota for PoliciesPerAccount: %d", policiesPerAccount)
+		}
 		return []change{{nil, p}}, nil
 	})
 	if err != nil {

@@ -102,10 +102,7 @@ func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, in *iamapi.Cr
 		if now.named(providerKind, name) != nil {
 			return nil, alreadyExists("Provider with url %s already exists.", *in.Url)
 		}
-		if len(now.records[providerKind]) >= providersPerAccount {
-			return nil, limitExceeded("Cannot exceed quota for OpenIdConnectProvidersPerAccount: %d", providersPerAccount)
-		}
-		return []change{{nil, r}}, nil
+		return []change{{nil, r}}, now.room(providerKind)
 	})
 	if err != nil {
 		return nil, err

@@ -47,7 +47,10 @@ type Service struct {
 	mu       sync.Mutex // held by the one that changes the directory
 	snap     atomic.Pointer[snapshot]
 	sessions sessionCache
-	used     sync.Map // access key id → lastUsed
+	used     sync.Map   // access key id → lastUsed
+	hashing  sync.Mutex // held while a password is hashed
+
+	iterations int // of the hash of a new password
 }
 
 var _ iamapi.API = (*Service)(nil)
@@ -63,7 +66,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 
 // newService reads the directory whose keys start with root.
 func newService(ctx context.Context, peers *Accounts, root string) (*Service, error) {
-	s := &Service{store: peers.store, root: root, peers: peers, clock: peers.clock, aws: peers.aws}
+	s := &Service{store: peers.store, root: root, peers: peers, clock: peers.clock, aws: peers.aws, iterations: passwordIterations}
 	snap, err := load(ctx, peers, root)
 	if err != nil {
 		return nil, err

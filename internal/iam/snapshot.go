@@ -301,6 +301,9 @@ func (s *snapshot) grantsOf(r *record) (*policy.Grants, error) {
 	if g.Identity, err = s.attachedTo(r); err != nil {
 		return nil, err
 	}
+	if r.Kind == userKind && s.account.Passwords.UsersMayChange {
+		g.Identity = append(g.Identity, ownPassword)
+	}
 	if r.Boundary != "" {
 		if g.Boundary, err = s.attached(r.Boundary); err != nil {
 			return nil, err

@@ -38,6 +38,9 @@ func (s *Service) create(ctx context.Context, r *record) error {
 		} else if now.named(r.Kind, r.Name) != nil {
 			return nil, alreadyExists("%s with name %s already exists.", r.Kind.title(), r.Name)
 		}
+		if err := now.room(r.Kind); err != nil {
+			return nil, err
+		}
 		changes := []change{{nil, r}}
 		if r.Boundary != "" {
 			touch, err := now.attachable(r.Boundary)
@@ -115,6 +118,8 @@ func (s *Service) rename(ctx context.Context, k kind, name, newName, newPath *st
 func (s *Service) DeleteUser(ctx context.Context, in *iamapi.DeleteUserRequest) (*iamapi.DeleteUserOutput, error) {
 	return &iamapi.DeleteUserOutput{}, s.remove(ctx, userKind, in.UserName, func(_ *snapshot, r *record) error {
 		switch {
+		case r.Login.present():
+			return deleteConflict("Cannot delete entity, must delete login profile first.")
 		case len(r.Keys) > 0:
 			return deleteConflict("Cannot delete entity, must delete access keys first.")
 		case len(r.Groups) > 0:
