@@ -14,7 +14,8 @@ import (
 
 // Config of a Store.
 type Config struct {
-	Dir      string       // required: where runtimes are installed; only Install writes there
+	Dir      string       // required: where runtimes are installed; only Install writes there. With View, a real path
+	View     string       // Dir as this process can reach it, when Dir is below a folder that it cannot pass; empty: Dir
 	BootDir  string       // where the bootstraps are written, for Launch; empty: a store that installs and lists
 	CAPEM    []byte       // the authority that functions trust for AWS's host names; empty: none
 	HostNode string       // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
@@ -37,8 +38,11 @@ func New(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if cfg.Dir, err = realPath(cfg.Dir); err != nil {
-		return nil, fmt.Errorf("runtimes: %w", err)
+	if cfg.View == "" {
+		if cfg.Dir, err = realPath(cfg.Dir); err != nil {
+			return nil, fmt.Errorf("runtimes: %w", err)
+		}
+		cfg.View = cfg.Dir
 	}
 	s := &Store{cfg: cfg, boot: map[string]string{}}
 	s.host = sync.OnceValues(s.findHostNode)
@@ -101,7 +105,7 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 		Env:     nodeEnv(r.Major),
 		Mounts:  []Mount{{Source: boot, Target: RuntimeDir}},
 	}
-	if dir := s.runtimeDir(r); isDir(dir) {
+	if dir := s.runtimeDir(r); s.present(dir) {
 		pinned, err := r.Archive()
 		if err != nil {
 			return Launch{}, err
@@ -123,7 +127,7 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 			l.Mounts = append(l.Mounts, Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
 		}
 	}
-	if sdk := s.sdkDir(); isDir(sdk) {
+	if sdk := s.sdkDir(); s.present(sdk) {
 		l.HasSDK = true
 		modules := filepath.Join(sdk, "node_modules")
 		l.Mounts = append(
@@ -153,7 +157,7 @@ func (s *Store) List(context.Context) []Status {
 		switch l, err := s.launch(r, ""); {
 		case err != nil:
 			st.Missing = err.Error()
-		case isDir(s.runtimeDir(r)):
+		case s.present(s.runtimeDir(r)):
 			st.Source, st.Version = "installed", l.Version
 		default:
 			st.Source, st.Version = "host", l.Version
@@ -220,6 +224,11 @@ func realPath(path string) (string, error) {
 		return path, nil
 	}
 	return real, err
+}
+
+// present tells whether a folder of Dir is there.
+func (s *Store) present(dir string) bool {
+	return isDir(filepath.Join(s.cfg.View, filepath.Base(dir)))
 }
 
 func isDir(path string) bool {

@@ -25,6 +25,7 @@ import (
 type Config struct {
 	DataDir       string // absolute
 	RuntimesDir   string // absolute
+	RuntimesView  string // RuntimesDir as this process can reach it; empty: RuntimesDir
 	Listen        string // HOST:PORT of the AWS APIs
 	ConsoleListen string // HOST:PORT of the console port
 	Domain        string // parent of virtual hosts
