@@ -51,14 +51,14 @@ func table(e extent) []spec {
 		{group: "start", what: "  with what they share counted once", name: "idle_pss", unit: "MiB", of: of("start.pss"), goal: goal{atMost, 60}},
 	}
 	for _, q := range []struct{ series, what, name string }{
-		{"scale.list-functions", "list functions", "scale_list_functions"},
-		{"scale.get-function", "get a function", "scale_get_function"},
-		{"scale.list-objects", "list 1,000 objects", "scale_list_objects"},
-		{"scale.get-object", "get an object", "scale_get_object"},
-		{"scale.invoke", "invoke", "scale_invoke"},
+		{"scale.list-functions", "list functions", "list_functions"},
+		{"scale.get-function", "get a function", "get_function"},
+		{"scale.list-objects", "list 1,000 objects", "list_objects"},
+		{"scale.get-object", "get an object", "get_object"},
+		{"scale.invoke", "invoke", "invoke"},
 	} {
 		rows = append(rows, spec{
-			group: "scale", what: fmt.Sprintf("%d functions, %d objects: %s", e.functions, e.objects, q.what), name: q.name, unit: "ms",
+			group: "scale", what: fmt.Sprintf("%d functions, %d objects: %s", e.functions, e.objects, q.what), name: fmt.Sprintf("scale_%d_%s", e.functions, q.name), unit: "ms",
 			of: of(q.series), floor: of(q.series + ".floor"), bare: "near-empty store", goal: goal{ratioAtMost, 2},
 		})
 	}
