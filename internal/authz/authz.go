@@ -55,10 +55,18 @@ type Resources interface {
 	ResourcePolicy(ctx context.Context, resourceARN string) (doc *policy.Document, owner string, tags map[string]string, err error)
 }
 
+// Objects knows the tags of objects.
+type Objects interface {
+	// ObjectTags returns those of a version, the latest when versionID is
+	// empty; none of an object that does not exist.
+	ObjectTags(ctx context.Context, bucket, key, versionID string) (map[string]string, error)
+}
+
 // Config of an Authorizer.
 type Config struct {
 	Identities Identities       // required
 	Resources  Resources        // required
+	Objects    Objects          // nil: no object has tags
 	Entities   Entities         // nil: IAM entities are taken to have the path /
 	Log        *slog.Logger     // nil means discard
 	Clock      func() time.Time // nil means the wall clock; for calls without a time
@@ -162,6 +170,12 @@ func (a *Authorizer) MayDelete(ctx context.Context, bucket, key, versionID strin
 		n.action, n.values = "s3:DeleteObjectVersion", policy.Values{"s3:versionid": {versionID}}
 	}
 	return a.checkMore(ctx, n)
+}
+
+// MayList decides whether the caller of an operation on an object may learn that
+// the object does not exist.
+func (a *Authorizer) MayList(ctx context.Context, bucket string) error {
+	return a.checkMore(ctx, need{action: "s3:ListBucket", resource: s3ARN + bucket})
 }
 
 func (a *Authorizer) checkMore(ctx context.Context, n need) error {

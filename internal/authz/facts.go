@@ -248,6 +248,8 @@ func (f *facts) s3Key(key string) ([]string, bool) {
 		if f.call.Request != nil && f.call.Request.TLS != nil {
 			return one(tlsVersion(f.call.Request.TLS.Version))
 		}
+	case "existingobjecttag":
+		return tag(f.existingTags(), name)
 	case "requestobjecttag":
 		return tag(f.objectTags(), name)
 	case "requestobjecttagkeys":
@@ -270,6 +272,20 @@ func (f *facts) s3Key(key string) ([]string, bool) {
 		}
 	}
 	return nil, false
+}
+
+// existingTags returns the tags of the object that the need is about.
+func (f *facts) existingTags() map[string]string {
+	bucket, key, ok := strings.Cut(strings.TrimPrefix(f.need.resource, s3ARN), "/")
+	if f.a.cfg.Objects == nil || !ok {
+		return nil
+	}
+	version, _ := f.s3Key("versionid")
+	tags, err := f.a.cfg.Objects.ObjectTags(f.ctx, bucket, key, strings.Join(version, ""))
+	if err != nil {
+		f.failed = err
+	}
+	return tags
 }
 
 // objectTags returns the tags that a request puts on an object: the header

@@ -95,12 +95,9 @@ func (a *Accounts) BindPrincipals(document string) (map[string]string, error) {
 	return a.first.snap.Load().bindAll(document)
 }
 
-// BoundText is a resource policy as it is shown: a principal whom its Bound
+// BoundText is a resource policy as it is shown: a principal that bound
 // names has the name that it has now, or its id if it is gone.
 func (a *Accounts) BoundText(document string, bound map[string]string) string {
 	now := a.first.snap.Load()
 	return renamed(document, bound, now.shown)
 }
-
-// Bound is a resource policy for the evaluator: with ids for names.
-func Bound(document string, bound map[string]string) string { return substitute(document, bound) }

@@ -125,10 +125,11 @@ func (r *record) compile() error {
 	if r.Kind != roleKind {
 		return nil
 	}
-	var err error
-	if r.trust, err = policy.Parse(substitute(r.Trust, r.Bound), policy.Trust); err != nil {
+	trust, err := policy.Parse(r.Trust, policy.Trust)
+	if err != nil {
 		return fmt.Errorf("role %s: trust policy: %w", r.Name, err)
 	}
+	r.trust = trust.Bind(r.Bound)
 	return nil
 }
 

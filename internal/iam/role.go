@@ -79,13 +79,12 @@ func (s *snapshot) bindAll(document string) (map[string]string, error) {
 		return nil, &policy.MalformedError{Reason: err.Error()}
 	}
 	var unknown string
-	eachPrincipal(tree, func(p string) string {
+	eachPrincipal(tree, func(p string) {
 		if id, known := s.bind(p); !known {
 			unknown = p
 		} else if id != "" {
 			bound[p] = id
 		}
-		return p
 	})
 	if unknown != "" {
 		return nil, &policy.MalformedError{Reason: `Invalid principal in policy: "AWS":"` + unknown + `"`}
@@ -115,9 +114,8 @@ func (s *snapshot) bind(principal string) (id string, known bool) {
 	return r.ID, true
 }
 
-// eachPrincipal calls f for each AWS principal of a policy and puts what it
-// returns in its place.
-func eachPrincipal(document any, f func(string) string) {
+// eachPrincipal calls f for each AWS principal of a policy.
+func eachPrincipal(document any, f func(string)) {
 	top, _ := document.(map[string]any)
 	statements, ok := top["Statement"].([]any)
 	if !ok {
@@ -129,39 +127,16 @@ func eachPrincipal(document any, f func(string) string) {
 			principals, _ := members[element].(map[string]any)
 			switch v := principals["AWS"].(type) {
 			case string:
-				principals["AWS"] = f(v)
+				f(v)
 			case []any:
 				for i := range v {
 					if p, ok := v[i].(string); ok {
-						v[i] = f(p)
+						f(p)
 					}
 				}
 			}
 		}
 	}
-}
-
-// substitute returns a trust policy with the bound ARNs replaced by ids, for
-// the evaluator.
-func substitute(document string, bound map[string]string) string {
-	if len(bound) == 0 {
-		return document
-	}
-	var tree any
-	if json.Unmarshal([]byte(document), &tree) != nil {
-		return document // Parse has the error
-	}
-	eachPrincipal(tree, func(p string) string {
-		if id := bound[p]; id != "" {
-			return id
-		}
-		return p
-	})
-	text, err := json.Marshal(tree)
-	if err != nil {
-		return document
-	}
-	return string(text)
 }
 
 // of returns the directory of an account as this one sees it; nil: elsewhere.

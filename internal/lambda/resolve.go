@@ -197,6 +197,24 @@ func sum(all map[string]int32) int {
 	return n
 }
 
+// FunctionTags are the tags of the function that an ARN lies in, for
+// authorisation; none of one that does not exist. They are shared: read only.
+func (s *Service) FunctionTags(ctx context.Context, functionARN string) (map[string]string, error) {
+	a, err := arn.Parse(functionARN)
+	if err != nil {
+		return nil, fmt.Errorf("function tags: %w", err)
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(a.Resource, "function:"), ":")
+	e, err := s.entry(ctx, key{account: a.Account, region: a.Region, name: name})
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e.f.Tags, nil
+}
+
 // FunctionPolicy is the resource policy that decides about a function ARN: a
 // qualified ARN has the policy of its qualifier alone. It is nil when there is
 // none, or no such function. The result is shared: it must not be changed.

@@ -9,9 +9,28 @@ import (
 	"strings"
 
 	"davy/api/logsapi"
+	"davy/internal/arn"
 	"davy/internal/awsapi"
 	"davy/internal/state"
 )
+
+// GroupTags are the tags of the log group that an ARN lies in, for
+// authorisation; none of one that does not exist.
+func (s *Service) GroupTags(ctx context.Context, groupARN string) (map[string]string, error) {
+	a, err := arn.Parse(groupARN)
+	if err != nil {
+		return nil, fmt.Errorf("log group's tags: %w", err)
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(a.Resource, "log-group:"), ":")
+	g, err := s.groupAt(ctx, place{a.Account, a.Region}, name)
+	if _, refusal := errors.AsType[awsapi.Error](err); refusal {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g.Tags, nil
+}
 
 // CreateLogGroup makes a group.
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html

@@ -161,6 +161,30 @@ func (ps *principals) addAWS(v string) bool {
 	return true
 }
 
+// Bind returns the document with ids in place of the users and roles that its
+// Principal elements name, as bound has them by their ARNs: an id means who had
+// the name when the policy was saved.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+func (d *Document) Bind(bound map[string]string) *Document {
+	if d == nil || len(bound) == 0 {
+		return d
+	}
+	out := *d
+	out.Statements = make([]*Statement, len(d.Statements))
+	for i, s := range d.Statements {
+		c := *s
+		c.principals.names = make([]string, len(s.principals.names))
+		for j, n := range s.principals.names {
+			if id := bound[n]; id != "" {
+				n = id
+			}
+			c.principals.names[j] = n
+		}
+		out.Statements[i] = &c
+	}
+	return &out
+}
+
 func isAccount(s string) bool {
 	if len(s) != 12 {
 		return false

@@ -26,11 +26,13 @@ type bucket struct {
 	Region  string `json:"region"`
 	Created int64  `json:"created"` // seconds since the epoch
 
-	Versioning   string         `json:"versioning,omitempty"` // empty: never enabled
-	Policy       string         `json:"policy,omitempty"`
-	Tags         []tag          `json:"tags,omitempty"`
-	PublicAccess *publicAccess  `json:"publicAccess,omitempty"` // nil: deleted
-	Notify       []notification `json:"notify,omitempty"`
+	Versioning string `json:"versioning,omitempty"` // empty: never enabled
+	Policy     string `json:"policy,omitempty"`
+	// Bound are the ids that the principals of Policy had when it was put.
+	Bound        map[string]string `json:"bound,omitempty"`
+	Tags         []tag             `json:"tags,omitempty"`
+	PublicAccess *publicAccess     `json:"publicAccess,omitempty"` // nil: deleted
+	Notify       []notification    `json:"notify,omitempty"`
 
 	rev int64
 }
@@ -49,7 +51,9 @@ func (b *bucket) arn() string { return "arn:aws:s3:::" + b.Name }
 type Info struct {
 	Owner  string // account id
 	Region string
-	Policy string // JSON; empty: none, or none for this caller
+	Policy string            // JSON; empty: none, or none for this caller
+	Bound  map[string]string // ids of the policy's principals, by their ARNs
+	Tags   map[string]string
 }
 
 // Bucket returns what authorisation needs; ok is false when there is no such
@@ -61,7 +65,7 @@ func (s *Service) Bucket(ctx context.Context, name string) (info Info, ok bool, 
 	if err != nil || b == nil {
 		return Info{}, false, err
 	}
-	info = Info{Owner: b.Owner, Region: b.Region, Policy: b.Policy}
+	info = Info{Owner: b.Owner, Region: b.Region, Policy: b.Policy, Bound: b.Bound, Tags: tagMap(b.Tags)}
 	if p := b.PublicAccess; p != nil && p.RestrictBuckets && b.Policy != "" &&
 		awsapi.CallFrom(ctx).Principal.Account != b.Owner && publicPolicy(b.Policy) {
 		info.Policy = "" // without it nobody from outside has access: its denials are not missed

@@ -267,7 +267,20 @@ func (s *Service) object(ctx context.Context, bucket, owner, key, id *string) (*
 	if err != nil {
 		return nil, nil, err
 	}
+	if awsapi.Val(id) == "" && (v == nil || v.Marker) && s.lists != nil && awsapi.CallFrom(ctx).Service == "s3" {
+		// Who may not list is not told what is there and what is not.
+		if err := s.lists.MayList(ctx, b.Name); err != nil {
+			return nil, nil, err
+		}
+	}
 	return b, v, mustExist(ctx, b, v, awsapi.Val(key), awsapi.Val(id))
+}
+
+// ListAuthorizer decides whether a caller may learn that a key does not exist.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+type ListAuthorizer interface {
+	// MayList returns nil or the refusal of s3:ListBucket.
+	MayList(ctx context.Context, bucket string) error
 }
 
 // mustExist answers the error for a version that is not there or is a delete

@@ -11,11 +11,16 @@ import (
 	"davy/internal/awsapi"
 )
 
-// PolicyChecker tells whether a document is a valid bucket policy.
+// PolicyChecker tells whether a document is a valid bucket policy, and who its
+// principals are.
 type PolicyChecker interface {
-	// CheckBucketPolicy returns nil, or an error whose text says what is
-	// wrong: it is shown to the client behind MalformedPolicy.
-	CheckBucketPolicy(ctx context.Context, document, bucketARN string) error
+	// CheckBucketPolicy returns the ids of the users and roles that the policy
+	// names, by their ARNs, or an error whose text says what is wrong: it is
+	// shown to the client behind MalformedPolicy.
+	CheckBucketPolicy(ctx context.Context, document, bucketARN string) (bound map[string]string, err error)
+	// ShowBucketPolicy returns a policy as it is shown: with the names that
+	// those bound have now, or their ids when they are gone.
+	ShowBucketPolicy(ctx context.Context, document string, bound map[string]string) string
 }
 
 // maxPolicy is the largest bucket policy in bytes.
@@ -37,7 +42,8 @@ func (s *Service) PutBucketPolicy(ctx context.Context, in *s3api.PutBucketPolicy
 	if !strings.HasPrefix(strings.TrimLeft(document, " \t\r\n"), "{") {
 		return nil, errMalformedPolicy("Policies must be valid JSON and the first byte must be '{'")
 	}
-	if err := s.policies.CheckBucketPolicy(ctx, document, b.arn()); err != nil {
+	bound, err := s.policies.CheckBucketPolicy(ctx, document, b.arn())
+	if err != nil {
 		return nil, errMalformedPolicy(err.Error())
 	}
 	return nil, s.setting(ctx, in.Bucket, in.ExpectedBucketOwner, func(b *bucket) error {
@@ -46,7 +52,7 @@ func (s *Service) PutBucketPolicy(ctx context.Context, in *s3api.PutBucketPolicy
 				fmt.Sprintf("User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
 					awsapi.CallFrom(ctx).Principal.ARN, b.arn()))
 		}
-		b.Policy = document
+		b.Policy, b.Bound = document, bound
 		return nil
 	})
 }
@@ -55,13 +61,18 @@ func errMalformedPolicy(message string) error {
 	return fault(http.StatusBadRequest, "MalformedPolicy", message)
 }
 
-// GetBucketPolicy returns the policy as it was put.
+// GetBucketPolicy returns the policy as it was put, but for principals that
+// were renamed or are gone.
 func (s *Service) GetBucketPolicy(ctx context.Context, in *s3api.GetBucketPolicyRequest) (*s3api.GetBucketPolicyOutput, error) {
 	b, err := s.policied(ctx, in.Bucket, in.ExpectedBucketOwner)
 	if err != nil {
 		return nil, err
 	}
-	return &s3api.GetBucketPolicyOutput{Policy: &b.Policy}, nil
+	text := b.Policy
+	if s.policies != nil && len(b.Bound) > 0 {
+		text = s.policies.ShowBucketPolicy(ctx, text, b.Bound)
+	}
+	return &s3api.GetBucketPolicyOutput{Policy: &text}, nil
 }
 
 // GetBucketPolicyStatus tells whether the policy is public.
@@ -84,7 +95,7 @@ func (s *Service) policied(ctx context.Context, name, owner *string) (*bucket, e
 // DeleteBucketPolicy removes the policy.
 func (s *Service) DeleteBucketPolicy(ctx context.Context, in *s3api.DeleteBucketPolicyRequest) (*s3api.DeleteBucketPolicyOutput, error) {
 	return nil, s.setting(ctx, in.Bucket, in.ExpectedBucketOwner, func(b *bucket) error {
-		b.Policy = ""
+		b.Policy, b.Bound = "", nil
 		return nil
 	})
 }

@@ -38,11 +38,15 @@ func (sink) CheckFunction(_ context.Context, function, _, _ string) error {
 	return nil
 }
 
-func (sink) CheckBucketPolicy(_ context.Context, document, _ string) error {
+func (sink) ShowBucketPolicy(_ context.Context, document string, _ map[string]string) string {
+	return document
+}
+
+func (sink) CheckBucketPolicy(_ context.Context, document, _ string) (map[string]string, error) {
 	if strings.Contains(document, "Broken") {
-		return errors.New("Missing required field Principal")
+		return nil, errors.New("Missing required field Principal")
 	}
-	return nil
+	return nil, nil
 }
 
 // world is a service on memory engines with a clock that tests set.

@@ -23,6 +23,7 @@ type Service struct {
 	events   EventSink
 	dests    Destinations
 	deletes  DeleteAuthorizer
+	lists    ListAuthorizer
 	policies PolicyChecker
 	log      *slog.Logger
 	now      func() time.Time
@@ -70,6 +71,7 @@ type Config struct {
 
 	Policies PolicyChecker    // nil: bucket policies can't be put
 	Deletes  DeleteAuthorizer // nil: who may call DeleteObjects may delete every key
+	Lists    ListAuthorizer   // nil: who may read a key may learn that it does not exist
 
 	Log *slog.Logger     // nil: discard
 	Now func() time.Time // nil: the wall clock
@@ -88,7 +90,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("s3: Store and Blobs are required")
 	}
 	s := &Service{
-		store: cfg.Store, blobs: cfg.Blobs, events: cfg.Events, dests: cfg.Destinations, deletes: cfg.Deletes, policies: cfg.Policies,
+		store: cfg.Store, blobs: cfg.Blobs, events: cfg.Events, dests: cfg.Destinations, deletes: cfg.Deletes, lists: cfg.Lists, policies: cfg.Policies,
 		log: cfg.Log, now: cfg.Now, age: cfg.OrphanAge, every: cfg.CollectEvery,
 		dead: make(chan extent, 4096),
 	}

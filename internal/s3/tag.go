@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,6 +20,17 @@ const (
 	maxTagKey     = 128 // characters
 	maxTagValue   = 256
 )
+
+func tagMap(tags []tag) map[string]string {
+	if len(tags) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		m[t.Key] = t.Value
+	}
+	return m
+}
 
 func errInvalidTag(message string) error {
 	return fault(http.StatusBadRequest, "InvalidTag", message)
@@ -165,12 +177,11 @@ func (s *Service) ObjectTags(ctx context.Context, bucket, key, versionID string)
 		return nil, err
 	}
 	v, err := s.find(ctx, b, key, versionID)
-	if err != nil || v == nil {
+	if _, refusal := errors.AsType[awsapi.Error](err); refusal || v == nil && err == nil {
+		return nil, nil // a version id that is none
+	}
+	if err != nil {
 		return nil, err
 	}
-	m := make(map[string]string, len(v.Tags))
-	for _, t := range v.Tags {
-		m[t.Key] = t.Value
-	}
-	return m, nil
+	return tagMap(v.Tags), nil
 }

@@ -19,6 +19,7 @@ import (
 	"davy/internal/iam"
 	"davy/internal/invoke"
 	"davy/internal/lambda"
+	"davy/internal/logs"
 	"davy/internal/policy"
 	"davy/internal/s3"
 	"davy/internal/state"
@@ -51,6 +52,7 @@ type resources struct {
 	s3     *s3.Service
 	lambda *lambda.Service
 	iam    *iam.Accounts
+	logs   *logs.Service
 	parsed policyCache
 }
 
@@ -69,14 +71,27 @@ func (r *resources) ResourcePolicy(ctx context.Context, resourceARN string) (*po
 			return nil, "", nil, err
 		}
 		doc, err := r.parsed.document(info.Policy)
-		return doc, info.Owner, nil, err
+		if strings.Contains(a.Resource, "/") {
+			info.Tags = nil // an object's own are s3:ExistingObjectTag
+		}
+		return doc.Bind(info.Bound), info.Owner, info.Tags, err
 	case "lambda":
 		text, err := r.lambda.FunctionPolicy(ctx, resourceARN)
 		if err != nil {
 			return nil, "", nil, err
 		}
 		doc, err := r.parsed.document(string(text))
-		return doc, a.Account, nil, err
+		if err != nil || !strings.HasPrefix(a.Resource, "function:") {
+			return doc, a.Account, nil, err
+		}
+		tags, err := r.lambda.FunctionTags(ctx, resourceARN)
+		return doc, a.Account, tags, err
+	case "logs":
+		if !strings.HasPrefix(a.Resource, "log-group:") {
+			return nil, "", nil, nil
+		}
+		tags, err := r.logs.GroupTags(ctx, resourceARN)
+		return nil, a.Account, tags, err
 	case "iam":
 		return r.iam.Resource(ctx, resourceARN)
 	}
@@ -115,15 +130,31 @@ func (c *policyCache) document(text string) (*policy.Document, error) {
 	return doc, nil
 }
 
-// bucketPolicies tells s3 whether a bucket policy is well made.
-type bucketPolicies struct{}
+// bucketPolicies tells s3 whether a bucket policy is well made, and whom it
+// means.
+type bucketPolicies struct{ iam *iam.Accounts }
 
-func (bucketPolicies) CheckBucketPolicy(_ context.Context, document, _ string) error {
+func (b bucketPolicies) CheckBucketPolicy(_ context.Context, document, _ string) (map[string]string, error) {
 	_, err := policy.Parse(document, policy.Resource)
-	if m, ok := errors.AsType[*policy.MalformedError](err); ok {
-		return errors.New(m.Reason)
+	var bound map[string]string
+	if err == nil {
+		bound, err = b.iam.BindPrincipals(document)
 	}
-	return err
+	if m, ok := errors.AsType[*policy.MalformedError](err); ok {
+		return nil, errors.New(m.Reason)
+	}
+	return bound, err
+}
+
+func (b bucketPolicies) ShowBucketPolicy(_ context.Context, document string, bound map[string]string) string {
+	return b.iam.BoundText(document, bound)
+}
+
+// objectTags tells authz the tags of objects, once there are some.
+type objectTags struct{ s3 *s3.Service }
+
+func (o *objectTags) ObjectTags(ctx context.Context, bucket, key, versionID string) (map[string]string, error) {
+	return o.s3.ObjectTags(ctx, bucket, key, versionID)
 }
 
 // triggers gives s3 the way to functions.

@@ -103,8 +103,8 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	if err := install.clientFiles(rootID, rootSecret, endpoint); err != nil {
 		return nil, err
 	}
-	policies := &resources{iam: identity}
-	judge, err := authz.New(authz.Config{Identities: identity, Resources: policies, Entities: identity, Log: cfg.Log, PerKeyDelete: true})
+	policies, tags := &resources{iam: identity}, &objectTags{}
+	judge, err := authz.New(authz.Config{Identities: identity, Resources: policies, Objects: tags, Entities: identity, Log: cfg.Log, PerKeyDelete: true})
 	if err != nil {
 		return nil, fmt.Errorf("start authz: %w", err)
 	}
@@ -118,12 +118,12 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	triggers := &triggers{authz: judge}
 	objectService, err := s3.New(s3.Config{
 		Store: store, Blobs: objects, Log: cfg.Log,
-		Events: triggers, Destinations: triggers, Policies: bucketPolicies{}, Deletes: judge,
+		Events: triggers, Destinations: triggers, Policies: bucketPolicies{identity}, Deletes: judge, Lists: judge,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start s3: %w", err)
 	}
-	policies.s3 = objectService
+	policies.s3, tags.s3 = objectService, objectService
 
 	installed, err := runtimes.New(runtimes.Config{Dir: cfg.RuntimesDir, View: cfg.RuntimesView, BootDir: in(bootstrapDir), CAPEM: ca.CertificatePEM(), Log: cfg.Log})
 	if err != nil {
@@ -155,6 +155,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	if err != nil {
 		return nil, fmt.Errorf("start logs: %w", err)
 	}
+	policies.logs = logService
 	sink, err := logs.NewSink(ctx, logs.SinkConfig{Service: logService, Permissions: logPermissions{judge}, Log: cfg.Log})
 	if err != nil {
 		return nil, fmt.Errorf("start log sink: %w", err)
