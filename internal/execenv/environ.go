@@ -47,7 +47,7 @@ var startVariables = []string{
 	"AWS_LAMBDA_EXEC_WRAPPER", "GLIBC_TUNABLES", "LANG", "LANGUAGE",
 }
 
-var startPrefixes = []string{"NODE_", "LD_", "LC_", "UV_", "MALLOC_", "OPENSSL_", "SSL_CERT_"}
+var startPrefixes = []string{"NODE_", "PYTHON", "LD_", "LC_", "UV_", "MALLOC_", "OPENSSL_", "SSL_CERT_"}
 
 // startSettings returns the names of a function's variables that must be there
 // when its process starts, sorted. A function that has none can be assigned to
@@ -69,6 +69,9 @@ func startSettings(f Function) []string {
 // tenth for the young generation, the rest for the old one. What the function
 // sets in NODE_OPTIONS wins.
 func heapFlags(f Function) []string {
+	if !strings.HasPrefix(f.Runtime, runtimes.NodeJS) {
+		return nil
+	}
 	options := strings.ReplaceAll(f.Environment["NODE_OPTIONS"], "_", "-")
 	if strings.Contains(options, "--max-old-space-size") || strings.Contains(options, "--max-semi-space-size") {
 		return nil

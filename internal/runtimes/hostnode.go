@@ -57,14 +57,14 @@ func nodeVersion(path string) (string, error) {
 		}
 	}
 	for _, file := range candidates {
-		if version, err := scanRelease(file); err == nil {
+		if version, err := scanRelease(file, nodeRelease); err == nil {
 			return version, nil
 		}
 	}
 	return "", fmt.Errorf("%s does not tell its version", path)
 }
 
-func scanRelease(path string) (string, error) {
+func scanRelease(path string, release *regexp.Regexp) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
@@ -78,7 +78,7 @@ func scanRelease(path string) (string, error) {
 		copy(buf[:keep], buf[len(buf)-keep:])
 		n, err := io.ReadAtLeast(r, buf[keep:cap(buf)], 1)
 		buf = buf[:keep+n]
-		if m := nodeRelease.FindSubmatch(buf); m != nil {
+		if m := release.FindSubmatch(buf); m != nil {
 			return string(m[1]), nil
 		}
 		if err != nil {

@@ -68,6 +68,9 @@ func (s *Store) Install(ctx context.Context, name, archive string) error {
 // archives that are there, and the SDKs.
 func (s *Store) InstallFrom(ctx context.Context, dir string) error {
 	for _, r := range All() {
+		if r.Family != NodeJS {
+			continue // of the host, or of the function
+		}
 		a, err := r.Archive()
 		if err != nil {
 			return err
@@ -77,6 +80,11 @@ func (s *Store) InstallFrom(ctx context.Context, dir string) error {
 			continue
 		}
 		if err := s.Install(ctx, r.Name, file); err != nil {
+			return err
+		}
+	}
+	if sdk := filepath.Join(dir, "python-sdk"); isFile(filepath.Join(sdk, "requirements.txt")) { // written last
+		if err := s.InstallPythonSDK(ctx, sdk); err != nil {
 			return err
 		}
 	}

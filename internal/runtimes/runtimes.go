@@ -1,7 +1,7 @@
-// Package runtimes holds Lambda's managed runtimes as data: which Node.js
-// build each one is, the archive that carries it, and the bootstrap that runs
-// functions in it. It serves execenv, which starts what Launch describes, and
-// the commands that install runtimes.
+// Package runtimes holds Lambda's runtimes as data: which interpreter each one
+// is, the archive that carries it, and the bootstrap that runs functions in it.
+// It serves execenv, which starts what Launch describes, and the commands that
+// install runtimes.
 //
 // It downloads nothing: an archive enters only through Install, which compares
 // it with the hash pinned here before unpacking it.
@@ -22,26 +22,43 @@ var (
 	ErrIntegrity    = errors.New("runtimes: archive differs from its pinned hash")
 )
 
-// Runtime is one managed runtime. Adding one is an entry in All, its archives
-// in archives.txt and a bootstrap.
+// Families of runtimes: how they are started.
+const (
+	NodeJS   = "nodejs"
+	Python   = "python"
+	Provided = "provided" // the function brings its runtime
+)
+
+// Runtime is one runtime. Adding one is an entry in All, its archives in
+// archives.txt and a bootstrap.
 type Runtime struct {
 	Name      string // as in CreateFunction: nodejs22.x
 	Family    string // as in INIT_START: nodejs
 	Major     int    // version of the interpreter
-	Bootstrap string // folder of the embedded bootstrap
+	Minor     int    // of python3.MINOR
+	Bootstrap string // folder of the embedded bootstrap; Provided: empty
 	// Callbacks tells that handlers may answer through a callback. AWS removed
 	// this programming model in nodejs24.x.
 	// https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html
 	Callbacks bool
 }
 
-// All returns the managed runtimes, oldest first.
+// Custom tells that functions bring their runtime: an executable named
+// bootstrap, which speaks the Runtime API over HTTP.
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-provided.html
+func (r Runtime) Custom() bool { return r.Family == Provided }
+
+// All returns the runtimes, by family and oldest first.
 func All() []Runtime {
-	return []Runtime{
-		{Name: "nodejs20.x", Family: "nodejs", Major: 20, Bootstrap: "nodejs", Callbacks: true},
-		{Name: "nodejs22.x", Family: "nodejs", Major: 22, Bootstrap: "nodejs", Callbacks: true},
-		{Name: "nodejs24.x", Family: "nodejs", Major: 24, Bootstrap: "nodejs"},
+	all := []Runtime{
+		{Name: "nodejs20.x", Family: NodeJS, Major: 20, Bootstrap: "nodejs", Callbacks: true},
+		{Name: "nodejs22.x", Family: NodeJS, Major: 22, Bootstrap: "nodejs", Callbacks: true},
+		{Name: "nodejs24.x", Family: NodeJS, Major: 24, Bootstrap: "nodejs"},
 	}
+	for minor := 9; minor <= 14; minor++ {
+		all = append(all, Runtime{Name: fmt.Sprintf("python3.%d", minor), Family: Python, Major: 3, Minor: minor, Bootstrap: "python"})
+	}
+	return all
 }
 
 // Lookup finds a runtime by its name. The error wraps ErrUnknown.

@@ -14,12 +14,15 @@ import (
 
 // Config of a Store.
 type Config struct {
-	Dir      string       // required: where runtimes are installed; only Install writes there. With View, a real path
-	View     string       // Dir as this process can reach it, when Dir is below a folder that it cannot pass; empty: Dir
-	BootDir  string       // where the bootstraps are written, for Launch; empty: a store that installs and lists
-	CAPEM    []byte       // the authority that functions trust for AWS's host names; empty: none
-	HostNode string       // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
-	Log      *slog.Logger // nil: discard
+	Dir      string // required: where runtimes are installed; only Install writes there. With View, a real path
+	View     string // Dir as this process can reach it, when Dir is below a folder that it cannot pass; empty: Dir
+	BootDir  string // where the bootstraps are written, for Launch; empty: a store that installs and lists
+	CAPEM    []byte // the authority that functions trust for AWS's host names; empty: none
+	HostNode string // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
+	// HostPython is the prefix under which the host's Python interpreters are;
+	// empty: /usr and /usr/local; "none": they are not used.
+	HostPython string
+	Log        *slog.Logger // nil: discard
 }
 
 // Store finds and installs runtimes. Safe for concurrent use.
@@ -27,6 +30,9 @@ type Store struct {
 	cfg  Config
 	boot map[string]string // bootstrap name → folder
 	host func() (hostNode, error)
+
+	mu      sync.Mutex
+	pythons map[int]func() (hostPython, error) // by minor version
 }
 
 // New opens the runtimes in cfg.Dir and writes the bootstraps to cfg.BootDir.
@@ -46,6 +52,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, boot: map[string]string{}}
 	s.host = sync.OnceValues(s.findHostNode)
+	s.pythons = map[int]func() (hostPython, error){}
 	if cfg.BootDir == "" {
 		return s, nil
 	}
@@ -78,7 +85,7 @@ type Mount struct {
 type Launch struct {
 	Runtime Runtime
 	Version string   // of the interpreter that will run
-	Args    []string // interpreter and bootstrap, paths inside
+	Args    []string // interpreter and bootstrap, paths inside; of a custom runtime: none
 	Env     []string // what the runtime needs at process start, the same for all functions
 	Mounts  []Mount
 	HasSDK  bool // the AWS SDKs are installed
@@ -99,6 +106,29 @@ func (s *Store) Launch(_ context.Context, name string) (Launch, error) {
 }
 
 func (s *Store) launch(r Runtime, boot string) (Launch, error) {
+	switch r.Family {
+	case Python:
+		return s.launchPython(r, boot)
+	case Provided:
+		return s.launchCustom(r, boot), nil
+	default:
+		return s.launchNode(r, boot)
+	}
+}
+
+// python finds the host's interpreter of a minor version, once.
+func (s *Store) python(minor int) (hostPython, error) {
+	s.mu.Lock()
+	find := s.pythons[minor]
+	if find == nil {
+		find = sync.OnceValues(func() (hostPython, error) { return s.findHostPython(minor) })
+		s.pythons[minor] = find
+	}
+	s.mu.Unlock()
+	return find()
+}
+
+func (s *Store) launchNode(r Runtime, boot string) (Launch, error) {
 	l := Launch{
 		Runtime: r,
 		Args:    []string{langDir + "/bin/node", RuntimeDir + "/index.js"},
@@ -144,7 +174,7 @@ func (s *Store) launch(r Runtime, boot string) (Launch, error) {
 // Status is one line of `davy runtime list`.
 type Status struct {
 	Runtime Runtime
-	Source  string // "installed", "host" or ""
+	Source  string // "installed", "host", "function" (a custom runtime) or ""
 	Version string // of the interpreter, when there is one
 	Missing string // why it cannot run, and what to do
 }
@@ -201,10 +231,17 @@ func (s *Store) findHostNode() (hostNode, error) {
 // nodeEnv is AWS's environment of a Node.js process, as far as it is fixed
 // before a function is assigned.
 func nodeEnv(major int) []string {
+	return append(
+		commonEnv(),
+		"NODE_PATH=/opt/nodejs/node"+strconv.Itoa(major)+"/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
+	)
+}
+
+// commonEnv is what every runtime has.
+func commonEnv() []string {
 	return []string{
 		"PATH=/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
 		"LD_LIBRARY_PATH=/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
-		"NODE_PATH=/opt/nodejs/node" + strconv.Itoa(major) + "/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
 		"LANG=en_US.UTF-8",
 		"TZ=:UTC",
 		"LAMBDA_TASK_ROOT=" + TaskRoot,
