@@ -24,8 +24,8 @@ func runAccount(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	fs := flag.NewFlagSet("davy account "+args[0], flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	data := fs.String("data-dir", dataDirSetting(), "data `directory` of the server")
-	if err := fs.Parse(args[1:]); err != nil {
-		return err
+	if err := parseFlags(fs, args[1:]); err != nil {
+		return usageError{err}
 	}
 	if want := map[string]int{"add": 1}[args[0]]; fs.NArg() != want {
 		return errors.New(accountUsage)

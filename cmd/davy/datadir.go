@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -47,6 +49,9 @@ func prepareDataDir(cfg *server.Config) error {
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
+	}
+	if err := awaitUnused(cfg.DataDir); err != nil {
+		return err
 	}
 	if inside {
 		cfg.RuntimesDir = filepath.Join(cfg.DataDir, filepath.Base(cfg.RuntimesDir))
@@ -133,6 +138,34 @@ func ours(dir string) error {
 		return fmt.Errorf("%s is not a data directory of Davy, and is not empty (it holds %s): choose another with --data-dir", dir, other)
 	}
 	return nil
+}
+
+// awaitUnused fails when a server runs on the data directory. One that was
+// killed a moment ago may still be on its way out.
+func awaitUnused(dir string) error {
+	const patience, pause = 3 * time.Second, 20 * time.Millisecond
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at data directory: %w", err)
+	}
+	defer f.Close()
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil // closing f unlocks it for the server
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("lock data directory %s: %w", dir, err)
+		}
+		if time.Now().After(end) {
+			pid := make([]byte, 16)
+			n, _ := f.ReadAt(pid, 0)
+			return fmt.Errorf("another davy serves %s (process %s)", dir, bytes.TrimSpace(pid[:n]))
+		}
+	}
 }
 
 // own gives the data directory, and what an earlier version or a restored

@@ -33,8 +33,8 @@ func runIAM(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return nil
 	})
 	asJSON := fs.Bool("json", false, "print the answer as JSON, with the message for `aws sts decode-authorization-message`")
-	if err := fs.Parse(args[1:]); err != nil {
-		return err
+	if err := parseFlags(fs, args[1:]); err != nil {
+		return usageError{err}
 	}
 	if fs.NArg() > 0 || !strings.Contains(q.Action, ":") {
 		return errors.New("--action SERVICE:OPERATION is needed, and nothing beside flags")

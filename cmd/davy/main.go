@@ -41,7 +41,11 @@ func main() {
 	// The launcher and the first process of each sandbox are this same binary.
 	launcher.Main()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		stops = append(stops, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), stops...)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -52,10 +56,19 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
+// usageError is a command line, or settings, that make no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	if len(args) == 0 {
 		usage(stderr)
 		return 2
+	}
+	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(stdout)
+		return 0
 	}
 	all := append(commands(), command{"server", "", runServer}) // for the supervisor, not for people
 	for _, c := range all {
@@ -64,15 +77,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		err := c.run(ctx, args[1:], stdout, stderr)
 		var code exitCode
+		var misuse usageError
 		switch {
-		case err == nil:
+		case err == nil || errors.Is(err, flag.ErrHelp):
 			return 0
-		case errors.Is(err, flag.ErrHelp):
-			return 2
 		case errors.As(err, &code):
 			return int(code)
 		}
-		fmt.Fprintf(stderr, "davy %s: %v\n", c.name, err)
+		name := c.name
+		if name == "server" {
+			name = "serve"
+		}
+		fmt.Fprintf(stderr, "davy %s: %v\n", name, err)
+		if errors.As(err, &misuse) {
+			return 2
+		}
 		return 1
 	}
 	fmt.Fprintf(stderr, "davy: unknown command %q\n", args[0])

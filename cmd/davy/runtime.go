@@ -24,8 +24,8 @@ func runRuntime(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	data := fs.String("data-dir", defaultDataDir(os.Geteuid(), os.Getenv), "`directory` that holds everything")
 	dir := fs.String("runtimes", "", "`directory` of installed runtimes (default DIR/runtimes)")
 	from := fs.String("from", "", "add all that scripts/fetch-runtimes left in this `directory`, the AWS SDKs too")
-	if err := fs.Parse(args[1:]); err != nil {
-		return err
+	if err := parseFlags(fs, args[1:]); err != nil {
+		return usageError{err}
 	}
 	if *dir == "" {
 		*dir = filepath.Join(*data, "runtimes")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,7 +40,12 @@ type serveSettings struct {
 	LogLevel  slog.Level
 }
 
-var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+var (
+	accountForm   = regexp.MustCompile(`^[0-9]{12}$`)
+	accessKeyForm = regexp.MustCompile(`^\w{1,128}$`)    // part of a credential scope
+	secretKeyForm = regexp.MustCompile(`^[!-~]{1,128}$`) // a value in DIR/credentials
+	domainForm    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+)
 
 func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	var s serveSettings
@@ -60,15 +66,8 @@ func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	if err := loadSettings(fs, args, os.Getenv); err != nil {
 		return nil, err
 	}
-	switch {
-	case s.LogFormat != "text" && s.LogFormat != "json":
-		return nil, fmt.Errorf("--log-format %q: text or json", s.LogFormat)
-	case !accountForm.MatchString(s.Server.Account):
-		return nil, fmt.Errorf("--account %q: 12 digits", s.Server.Account)
-	case (s.Server.RootAccessKey == "") != (s.Server.RootSecretKey == ""):
-		return nil, errors.New("--root-access-key and --root-secret-key go together")
-	case s.Server.DataDir == "":
-		return nil, errors.New("--data-dir is empty")
+	if err := s.check(); err != nil {
+		return nil, usageError{err}
 	}
 	dir, err := filepath.Abs(s.Server.DataDir)
 	if err != nil {
@@ -83,6 +82,36 @@ func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	}
 	s.Server.Version = versionString()
 	return &s, nil
+}
+
+// check says which setting has a value that it cannot have.
+func (s *serveSettings) check() error {
+	for _, a := range []struct{ name, address string }{{"listen", s.Server.Listen}, {"console-listen", s.Server.ConsoleListen}} {
+		if _, err := net.ResolveTCPAddr("tcp", a.address); err != nil {
+			return fmt.Errorf("--%s %q: want HOST:PORT: %w", a.name, a.address, err)
+		}
+	}
+	switch {
+	case s.LogFormat != "text" && s.LogFormat != "json":
+		return fmt.Errorf("--log-format %q: want text or json", s.LogFormat)
+	case !accountForm.MatchString(s.Server.Account):
+		return fmt.Errorf("--account %q: want 12 digits", s.Server.Account)
+	case !domainForm.MatchString(s.Server.Domain):
+		return fmt.Errorf("--domain %q: want a host name in lower case", s.Server.Domain)
+	case (s.Server.RootAccessKey == "") != (s.Server.RootSecretKey == ""):
+		return errors.New("--root-access-key and --root-secret-key go together")
+	case s.Server.RootAccessKey != "" && !accessKeyForm.MatchString(s.Server.RootAccessKey):
+		return fmt.Errorf("--root-access-key %q: want letters, digits and _, at most 128", s.Server.RootAccessKey)
+	case s.Server.RootSecretKey != "" && !secretKeyForm.MatchString(s.Server.RootSecretKey):
+		return errors.New("--root-secret-key: want 1 to 128 ASCII characters without spaces")
+	case s.Server.Concurrency < 1:
+		return fmt.Errorf("--concurrency %d: want at least 1", s.Server.Concurrency)
+	case s.Server.Drain < 0:
+		return fmt.Errorf("--drain %s: want 0 or more", s.Server.Drain)
+	case s.Server.DataDir == "":
+		return errors.New("--data-dir is empty")
+	}
+	return nil
 }
 
 func (s *serveSettings) logger(w io.Writer) *slog.Logger {

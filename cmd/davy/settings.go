@@ -14,10 +14,18 @@ import (
 // loadSettings fills the flags of fs: from the command line first, then from
 // the environment (--data-dir is DAVY_DATA_DIR), then from the file named by
 // --config, which holds one "flag-name = value" a line. What none of them
-// names keeps its default.
+// names keeps its default. The error is a usageError.
 func loadSettings(fs *flag.FlagSet, args []string, getenv func(string) string) error {
+	err := readFlags(fs, args, getenv)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		return usageError{fmt.Errorf("%w (%s -h lists the flags)", err, fs.Name())}
+	}
+	return err
+}
+
+func readFlags(fs *flag.FlagSet, args []string, getenv func(string) string) error {
 	configFile := fs.String("config", "", "`file` with one \"flag = value\" a line")
-	if err := fs.Parse(args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 {
@@ -32,7 +40,7 @@ func loadSettings(fs *flag.FlagSet, args []string, getenv func(string) string) e
 		if v := getenv(key); v != "" && !given[f.Name] {
 			given[f.Name] = true
 			if err := fs.Set(f.Name, v); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", key, err))
+				errs = append(errs, fmt.Errorf("invalid value %q for %s: %w", v, key, err))
 			}
 		}
 	})
@@ -45,6 +53,19 @@ func loadSettings(fs *flag.FlagSet, args []string, getenv func(string) string) e
 	}
 	defer f.Close()
 	return readSettings(fs, given, f, *configFile)
+}
+
+// parseFlags parses the command line. What is wrong with it is in the error
+// alone, in one line; all flags are printed to who asks for them.
+func parseFlags(fs *flag.FlagSet, args []string) error {
+	out := fs.Output()
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	fs.SetOutput(out)
+	if errors.Is(err, flag.ErrHelp) {
+		fs.Usage()
+	}
+	return err
 }
 
 func readSettings(fs *flag.FlagSet, given map[string]bool, r io.Reader, name string) error {
@@ -70,7 +91,7 @@ func readSettings(fs *flag.FlagSet, given map[string]bool, r io.Reader, name str
 			continue
 		}
 		if err := fs.Set(key, value); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", name, n, key, err)
+			return fmt.Errorf("%s:%d: invalid value %q for %s: %w", name, n, value, key, err)
 		}
 	}
 	return lines.Err()

@@ -34,7 +34,7 @@ func TestReadSettings_Refuses(t *testing.T) {
 		{"unknown name", "lisen = x", `unknown setting "lisen"`},
 		{"twice", "listen = a\nlisten = b", "listen is set twice"},
 		{"itself", "config = x", `unknown setting "config"`},
-		{"bad value", "drain = soon", "drain:"},
+		{"bad value", "drain = soon", `invalid value "soon" for drain`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fs := flag.NewFlagSet("serve", flag.ContinueOnError)

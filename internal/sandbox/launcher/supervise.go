@@ -54,7 +54,10 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (int, error) {
 		cfg.ServerGID = unprivileged
 	}
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
 
 	ours, theirs, err := packet.Pair("control")
