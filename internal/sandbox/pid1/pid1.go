@@ -105,6 +105,9 @@ func run() error {
 		}
 	}
 	unix.Umask(0o022)
+	if err := heedSignals(); err != nil {
+		return err
+	}
 	pid, err := start(p, fds)
 	if err != nil {
 		return err
