@@ -44,14 +44,17 @@ func (s *Service) updateProvider(ctx context.Context, providerARN *string, f fun
 }
 
 // issuer returns the name of an OIDC provider: its URL without the scheme.
+// Beside what AWS takes, a provider on this machine may speak plain HTTP and
+// listen on any port.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html
 func issuer(text string) (string, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.Port() != "" || u.User != nil ||
+	local := err == nil && loopback(u.Hostname())
+	if err != nil || u.Host == "" || u.User != nil || !local && (u.Scheme != "https" || u.Port() != "") || local && !fetchable(u) ||
 		strings.ContainsAny(text, "?#*") || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", validationError("Invalid Open ID Connect Provider URL")
 	}
-	return strings.TrimPrefix(text, "https://"), nil
+	return strings.TrimPrefix(text, u.Scheme+"://"), nil
 }
 
 // checkThumbprints accepts hex-encoded SHA-1 hashes of certificates.

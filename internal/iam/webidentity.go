@@ -59,7 +59,7 @@ func (s *sts) AssumeRoleWithWebIdentity(ctx context.Context, in *stsapi.AssumeRo
 	}
 	r := policy.Request{
 		Principal: policy.Principal{Federated: providerARN}, Resource: roleARN, Owner: now.account.Account,
-		Context:        ss.webContext(awsapi.CallFrom(ctx), role, token),
+		Context:        ss.webContext(awsapi.CallFrom(ctx), role, issuer, token.claims.AMR),
 		ResourcePolicy: &policy.Attached{Name: "trust policy of " + roleARN, Document: role.trust}, Trust: true,
 	}
 	actions := []string{"sts:AssumeRoleWithWebIdentity"}
@@ -101,8 +101,8 @@ func (s *sts) AssumeRoleWithWebIdentity(ctx context.Context, in *stsapi.AssumeRo
 	return out, nil
 }
 
-// provider finds the OIDC provider of an issuer's URL. issuer is the URL
-// without its scheme, as condition keys have it.
+// provider finds the OIDC provider of an issuer's URL, whatever slash ends it.
+// issuer is what condition keys have before the colon.
 func (s *snapshot) provider(issuerURL string) (r *record, issuer string) {
 	scheme, issuer, ok := strings.Cut(issuerURL, "://")
 	host, _, _ := strings.Cut(issuer, "/")
@@ -112,7 +112,12 @@ func (s *snapshot) provider(issuerURL string) (r *record, issuer string) {
 	if !ok || scheme != "https" && (scheme != "http" || !loopback(strings.Trim(host, "[]"))) {
 		return nil, ""
 	}
-	return s.find(providerKind, strings.TrimSuffix(issuer, "/")), strings.TrimSuffix(issuer, "/")
+	for _, name := range []string{issuer, strings.TrimSuffix(issuer, "/"), issuer + "/"} {
+		if r := s.find(providerKind, name); r != nil {
+			return r, r.Name
+		}
+	}
+	return nil, ""
 }
 
 // checkToken checks what makes a token good here: its signature, its time,
@@ -205,7 +210,7 @@ func (ss *session) tagFromToken(c *webClaims) error {
 }
 
 // webContext has the condition keys of the request.
-func (ss *session) webContext(call *awsapi.Call, role *record, t *webToken) policy.Values {
+func (ss *session) webContext(call *awsapi.Call, role *record, issuer string, amr []string) policy.Values {
 	v := callContext(call)
 	v["sts:rolesessionname"] = []string{ss.Name}
 	for k, value := range ss.Claims {
@@ -225,15 +230,10 @@ func (ss *session) webContext(call *awsapi.Call, role *record, t *webToken) poli
 		v[lower("aws:resourcetag/", k)] = []string{value}
 		v[lower("iam:resourcetag/", k)] = []string{value}
 	}
-	if amr := t.claims.AMR; len(amr) > 0 {
-		v[strings.ToLower(issuerOf(t))+":amr"] = amr
+	if len(amr) > 0 {
+		v[lower("", issuer)+":amr"] = amr
 	}
 	return v
-}
-
-func issuerOf(t *webToken) string {
-	_, issuer, _ := strings.Cut(t.claims.Issuer, "://")
-	return strings.TrimSuffix(issuer, "/")
 }
 
 // callContext has the condition keys that every request has.
