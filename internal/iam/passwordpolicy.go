@@ -5,19 +5,12 @@ import (
 
 	"davy/api/iamapi"
 	"davy/internal/awsapi"
-	"davy/internal/policy"
 )
 
 // ownPassword is what a password policy with AllowUsersToChangePassword grants
 // to each user. ChangePassword is always about the caller.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_passwords_enable-user-change.html
-var ownPassword = func() policy.Attached {
-	doc, err := policy.Parse(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["iam:ChangePassword","iam:GetAccountPasswordPolicy"],"Resource":"*"}}`, policy.Identity)
-	if err != nil {
-		panic(err)
-	}
-	return policy.Attached{Name: "account password policy", Document: doc}
-}()
+var ownPassword = builtIn("account password policy", `{"Effect":"Allow","Action":["iam:ChangePassword","iam:GetAccountPasswordPolicy"],"Resource":"*"}`)
 
 // updateAccount changes the account record in place of a clone.
 func (s *Service) updateAccount(ctx context.Context, f func(*accountRecord) error) error {
