@@ -79,14 +79,20 @@ func (t *Tree) sweepDead() {
 		if !e.IsDir() || !strings.HasPrefix(e.Name(), "davy-") || e.Name() == filepath.Base(t.lockDir()) || e.Name() == servicesLeaf {
 			continue
 		}
-		f, err := tryLock(filepath.Join(filepath.Dir(t.lockDir()), e.Name()))
+		locked := filepath.Join(filepath.Dir(t.lockDir()), e.Name())
+		f, err := tryLock(locked)
 		if err != nil {
 			continue // it lives
 		}
+		// The locked group goes last: an owner that is just starting waits
+		// for it, and would lose its others if it came back earlier.
 		var bases []string
 		for _, base := range t.base {
-			bases = append(bases, filepath.Join(filepath.Dir(base), e.Name()))
+			if dir := filepath.Join(filepath.Dir(base), e.Name()); dir != locked {
+				bases = append(bases, dir)
+			}
 		}
+		bases = append(bases, locked)
 		if !anyProcess(bases) {
 			for _, base := range bases {
 				groups, _ := filepath.Glob(filepath.Join(base, "*", "cgroup.procs"))

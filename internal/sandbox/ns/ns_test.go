@@ -157,7 +157,7 @@ func TestKill_EndsEveryProcess(t *testing.T) {
 		p.Kill()
 		p.Kill()
 		p.rest(t) // ends only when nobody holds the pipe any more
-		if got := (p.Exit()); got.Signal != syscall.SIGKILL {
+		if got := p.Exit(); got.Signal != syscall.SIGKILL {
 			t.Errorf("frozen %v: exit = %+v", frozen, got)
 		}
 		if err := p.Freeze(t.Context()); !errors.Is(err, sandbox.ErrClosed) {
