@@ -40,6 +40,9 @@ func (s *Service) CreateRole(ctx context.Context, in *iamapi.CreateRoleRequest) 
 	if in.MaxSessionDuration != nil {
 		r.MaxSession = *in.MaxSessionDuration
 	}
+	if strings.HasPrefix(r.Path, "/aws-service-role/") {
+		return nil, invalidInput("The path /aws-service-role/ is reserved for service-linked roles.")
+	}
 	var err error
 	if r.Tags, err = tagged(nil, in.Tags); err != nil {
 		return nil, err

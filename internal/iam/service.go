@@ -49,6 +49,7 @@ type Service struct {
 	sessions sessionCache
 	used     sync.Map   // access key id → lastUsed
 	hashing  sync.Mutex // held while a password is hashed
+	report   atomic.Pointer[credentialReport]
 
 	iterations int // of the hash of a new password
 }

@@ -1,0 +1,137 @@
+package iam
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"davy/api/iamapi"
+)
+
+// detail is one entity of the account, under the name by which pages order
+// them: users first, then groups, roles and policies.
+type detail struct {
+	name   string
+	record *record
+	policy *managed
+}
+
+// GetAccountAuthorizationDetails returns everything that grants permissions in
+// the account, in pages. Of AWS's policies it has those that are in use.
+func (s *Service) GetAccountAuthorizationDetails(_ context.Context, in *iamapi.GetAccountAuthorizationDetailsRequest) (*iamapi.GetAccountAuthorizationDetailsResponse, error) {
+	now := s.snap.Load()
+	list, truncated, marker, err := page(now.details(in.Filter), func(d detail) string { return d.name }, in.Marker, in.MaxItems)
+	if err != nil {
+		return nil, err
+	}
+	out := &iamapi.GetAccountAuthorizationDetailsResponse{
+		UserDetailList: []iamapi.UserDetail{}, GroupDetailList: []iamapi.GroupDetail{}, RoleDetailList: []iamapi.RoleDetail{},
+		Policies: []iamapi.ManagedPolicyDetail{}, IsTruncated: truncated, Marker: marker,
+	}
+	for _, d := range list {
+		switch {
+		case d.policy != nil:
+			out.Policies = append(out.Policies, d.policy.detail(now))
+		case d.record.Kind == userKind:
+			out.UserDetailList = append(out.UserDetailList, d.record.userDetail(now))
+		case d.record.Kind == groupKind:
+			out.GroupDetailList = append(out.GroupDetailList, d.record.groupDetail(now))
+		case d.record.Kind == roleKind:
+			out.RoleDetailList = append(out.RoleDetailList, d.record.roleDetail(now))
+		}
+	}
+	return out, nil
+}
+
+// details returns what the filter lets through, in the order of pages.
+func (s *snapshot) details(filter []iamapi.EntityType) []detail {
+	wanted := func(t iamapi.EntityType) bool { return len(filter) == 0 || slices.Contains(filter, t) }
+	var out []detail
+	for _, k := range []struct {
+		typ   iamapi.EntityType
+		kind  kind
+		order string
+	}{{iamapi.EntityTypeUser, userKind, "1/"}, {iamapi.EntityTypeGroup, groupKind, "2/"}, {iamapi.EntityTypeRole, roleKind, "3/"}} {
+		if !wanted(k.typ) {
+			continue
+		}
+		for _, r := range s.records[k.kind] {
+			out = append(out, detail{name: k.order + r.Name, record: r})
+		}
+	}
+	for _, p := range s.policies {
+		if p.aws && wanted(iamapi.EntityTypeAWSManagedPolicy) && s.usage(p.arnText) != (useCount{}) || !p.aws && wanted(iamapi.EntityTypeLocalManagedPolicy) {
+			out = append(out, detail{name: "4/" + p.Name + " " + p.arnText, policy: p})
+		}
+	}
+	slices.SortFunc(out, func(a, b detail) int { return order(a.name, b.name) })
+	return out
+}
+
+func (r *record) inlineDetails() []iamapi.PolicyDetail {
+	out := []iamapi.PolicyDetail{}
+	for _, p := range r.Inline {
+		out = append(out, iamapi.PolicyDetail{PolicyName: new(p.Name), PolicyDocument: encoded(p.Document)})
+	}
+	slices.SortFunc(out, func(a, b iamapi.PolicyDetail) int { return strings.Compare(*a.PolicyName, *b.PolicyName) })
+	return out
+}
+
+func (r *record) attachedDetails(s *snapshot) []iamapi.AttachedPolicy {
+	out := []iamapi.AttachedPolicy{}
+	for _, a := range r.Attached {
+		if p := s.policies[a]; p != nil {
+			out = append(out, iamapi.AttachedPolicy{PolicyArn: new(a), PolicyName: new(p.Name)})
+		}
+	}
+	return out
+}
+
+func (r *record) userDetail(s *snapshot) iamapi.UserDetail {
+	u := r.user(s.account.Account, true)
+	out := iamapi.UserDetail{
+		Arn: u.Arn, CreateDate: u.CreateDate, Path: u.Path, UserId: u.UserId, UserName: u.UserName, Tags: u.Tags, PermissionsBoundary: u.PermissionsBoundary,
+		UserPolicyList: r.inlineDetails(), AttachedManagedPolicies: r.attachedDetails(s), GroupList: []string{},
+	}
+	for _, id := range r.Groups {
+		if g := s.byID[id]; g != nil {
+			out.GroupList = append(out.GroupList, g.Name)
+		}
+	}
+	slices.Sort(out.GroupList)
+	return out
+}
+
+func (r *record) groupDetail(s *snapshot) iamapi.GroupDetail {
+	g := r.group(s.account.Account)
+	return iamapi.GroupDetail{
+		Arn: g.Arn, CreateDate: g.CreateDate, GroupId: g.GroupId, GroupName: g.GroupName, Path: g.Path,
+		GroupPolicyList: r.inlineDetails(), AttachedManagedPolicies: r.attachedDetails(s),
+	}
+}
+
+func (r *record) roleDetail(s *snapshot) iamapi.RoleDetail {
+	w := r.role(s, true)
+	out := iamapi.RoleDetail{
+		Arn: w.Arn, CreateDate: w.CreateDate, Path: w.Path, RoleId: w.RoleId, RoleName: w.RoleName, Tags: w.Tags,
+		AssumeRolePolicyDocument: w.AssumeRolePolicyDocument, PermissionsBoundary: w.PermissionsBoundary, RoleLastUsed: w.RoleLastUsed,
+		RolePolicyList: r.inlineDetails(), AttachedManagedPolicies: r.attachedDetails(s), InstanceProfileList: []iamapi.InstanceProfile{},
+	}
+	for _, p := range s.profilesOf(r.ID) {
+		out.InstanceProfileList = append(out.InstanceProfileList, *p.profile(s, false))
+	}
+	return out
+}
+
+func (p *managed) detail(s *snapshot) iamapi.ManagedPolicyDetail {
+	w := p.wire(s, true)
+	out := iamapi.ManagedPolicyDetail{
+		Arn: w.Arn, AttachmentCount: w.AttachmentCount, CreateDate: w.CreateDate, DefaultVersionId: w.DefaultVersionId, Description: w.Description,
+		IsAttachable: w.IsAttachable, Path: w.Path, PermissionsBoundaryUsageCount: w.PermissionsBoundaryUsageCount,
+		PolicyId: w.PolicyId, PolicyName: w.PolicyName, UpdateDate: w.UpdateDate,
+	}
+	for i := len(p.Versions) - 1; i >= 0; i-- { // the newest first
+		out.PolicyVersionList = append(out.PolicyVersionList, *p.wireVersion(&p.Versions[i], true))
+	}
+	return out
+}
