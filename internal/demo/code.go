@@ -9,6 +9,7 @@ import (
 	"image/png"
 	"math"
 	"slices"
+	"strings"
 )
 
 // variant is one way to write the copying function. Each is a zip with only
@@ -21,7 +22,9 @@ type variant struct {
 	not   []string // runtimes that AWS removed this style from
 }
 
-func (v variant) runs(runtime string) bool { return !slices.Contains(v.not, runtime) }
+func (v variant) runs(runtime string) bool {
+	return strings.HasPrefix(runtime, "nodejs") && !slices.Contains(v.not, runtime)
+}
 
 var variants = []variant{
 	{

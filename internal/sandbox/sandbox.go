@@ -89,7 +89,8 @@ type Sandbox interface {
 	Listeners() []*os.File
 	// Attach mounts directories into the running sandbox.
 	Attach(ctx context.Context, m ...Mount) error
-	// Limit changes the limits that are not zero.
+	// Limit changes the limits that are not zero. Those that Driver.Missing
+	// names have no effect, as in Spec.
 	Limit(ctx context.Context, l Limits) error
 	Freeze(ctx context.Context) error
 	Thaw(ctx context.Context) error

@@ -251,10 +251,7 @@ func (b *box) limit(n sandbox.Limits) error {
 	group := b.first.group
 	resize := n.TmpBytes != 0 && n.TmpBytes != b.tmpSize
 	b.mu.Unlock()
-	if group == nil && (n.MemoryBytes != 0 || n.CPUMilli != 0 || n.PIDs != 0) {
-		return errors.New("no control groups")
-	}
-	if group != nil {
+	if group != nil { // without, the driver has said what is missing, once
 		if err := group.Limit(n); err != nil {
 			return err
 		}

@@ -79,6 +79,9 @@ func playRootless() int {
 	if err := b.Attach(context.Background(), sandbox.Mount{Source: os.Getenv("DAVY_TEST_DIR"), Target: "/var/task"}); err != nil {
 		return fail(err)
 	}
+	if err := b.Limit(context.Background(), sandbox.Limits{MemoryBytes: 256 << 20, CPUMilli: 500, TmpBytes: 64 << 20}); err != nil {
+		return fail(err)
+	}
 	if err := b.Freeze(context.Background()); err == nil {
 		fmt.Println("frozen without control groups?")
 	}
