@@ -34,6 +34,10 @@ func functionEnv(f Function, stream string, c Credentials) map[string]string {
 		"AWS_SECRET_ACCESS_KEY":           c.SecretAccessKey,
 		"AWS_SESSION_TOKEN":               c.SessionToken,
 	})
+	if strings.HasPrefix(f.Runtime, runtimes.Provided) {
+		delete(env, "AWS_EXECUTION_ENV")
+		env["AWS_LAMBDA_RUNTIME_API"] = runtimeAPIAddress
+	}
 	return env
 }
 

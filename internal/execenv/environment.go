@@ -106,6 +106,7 @@ func (e *environment) run() {
 	defer idle.Stop()
 	freeze := time.NewTimer(e.es.cfg.FreezeAfter)
 	defer freeze.Stop()
+	var resting <-chan struct{} // to be frozen then
 	for {
 		var ended <-chan struct{}
 		if p := e.current.Load(); p != nil {
@@ -113,12 +114,18 @@ func (e *environment) run() {
 		}
 		select {
 		case j := <-e.jobs:
+			resting = nil
 			if !e.serve(j) {
 				return
 			}
 			idle.Reset(e.es.cfg.Idle)
 			freeze.Reset(e.es.cfg.FreezeAfter)
 		case <-freeze.C:
+			if p := e.current.Load(); p != nil {
+				resting = p.ch.resting()
+			}
+		case <-resting:
+			resting = nil
 			if len(e.jobs) == 0 {
 				e.freeze()
 			}
@@ -223,13 +230,28 @@ func (e *environment) start(deadline time.Time) (*failure, error) {
 	})
 	launch, err := e.es.cfg.Runtimes.Launch(ctx, e.fn.Runtime)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrRuntime, err)
 	}
 	mounts, err := e.functionMounts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p, err := e.es.boot(ctx, e.id, seed{launch: launch, fn: &e.fn, mounts: mounts})
+	plan := seed{launch: launch, fn: &e.fn, mounts: mounts}
+	var creds Credentials
+	if launch.Runtime.Custom() { // which is given everything when it starts
+		if creds, err = awaitSession(session, sessionErr); err != nil {
+			return nil, err
+		}
+		plan.program = programIn(mounts)
+		plan.env = functionEnv(e.fn, e.rec.stream.Stream, creds)
+		if plan.program == "" {
+			return invalidEntry("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), nil
+		}
+	}
+	p, err := e.es.boot(ctx, e.id, plan)
+	if reason, ok := execFailure(err, plan.program); ok {
+		return invalidEntry(reason), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -243,11 +265,10 @@ func (e *environment) start(deadline time.Time) (*failure, error) {
 	if err != nil {
 		return e.initFailure(p, err, deadline), nil
 	}
-	var creds Credentials
-	select {
-	case creds = <-session:
-	case err := <-sessionErr:
-		return nil, err
+	if !launch.Runtime.Custom() {
+		if creds, err = awaitSession(session, sessionErr); err != nil {
+			return nil, err
+		}
 	}
 	e.expires = creds.Expires
 	return e.assign(p, launch, mounts, creds, deadline)
@@ -369,6 +390,15 @@ func (e *environment) functionMounts(ctx context.Context) ([]sandbox.Mount, erro
 		}
 	}
 	return mounts, nil
+}
+
+func awaitSession(session <-chan Credentials, failed <-chan error) (Credentials, error) {
+	select {
+	case c := <-session:
+		return c, nil
+	case err := <-failed:
+		return Credentials{}, err
+	}
 }
 
 func endOfProcess(err error) bool {

@@ -20,8 +20,11 @@ import (
 	"davy/internal/sandbox"
 )
 
-// ErrClosed is the error of an invocation that Close ended or prevented.
-var ErrClosed = errors.New("execenv: closed")
+// Errors of an invocation. They come wrapped.
+var (
+	ErrClosed  = errors.New("execenv: closed")                          // Close ended or prevented it
+	ErrRuntime = errors.New("execenv: the runtime cannot be used here") // it is not installed, say
+)
 
 // RuntimeSource tells how a runtime is started. runtimes.Store is one.
 type RuntimeSource interface {

@@ -342,6 +342,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if strings.HasSuffix(os.Args[0], "/bootstrap") {
+		playRuntime() // does not return
+	}
 	launcher.Main() // does not return in a launcher, which tests with a real driver start
 	dir, err := os.MkdirTemp("", "davy-runtimes-")
 	if err != nil {

@@ -255,7 +255,7 @@ func TestInvoke_ErrorsOfThePlatform(t *testing.T) {
 		b := newBench(t, nil)
 		f := b.js(waiting)
 		f.Runtime = "cobol74.x"
-		if r := <-b.start(f, `{}`); r.err == nil || !strings.Contains(r.err.Error(), `unknown runtime: "cobol74.x"`) {
+		if r := <-b.start(f, `{}`); !errors.Is(r.err, ErrRuntime) || !strings.Contains(r.err.Error(), `unknown runtime: "cobol74.x"`) {
 			t.Errorf("Invoke = %v", r.err)
 		}
 	})

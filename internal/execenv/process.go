@@ -19,7 +19,8 @@ import (
 	"davy/internal/sandbox"
 )
 
-// Sockets of each environment: the gateway and the names that lead to it.
+// Sockets of each environment: the gateway and the names that lead to it. Those
+// of custom runtimes have the Runtime API besides.
 var listenSockets = []string{
 	"tcp:" + Address + ":443",
 	"tcp:" + Address + ":80",
@@ -27,7 +28,7 @@ var listenSockets = []string{
 	"tcp:" + Address + ":53",
 }
 
-const listenHTTPS, listenHTTP, listenUDPNames, listenTCPNames = 0, 1, 2, 3
+const listenHTTPS, listenHTTP, listenUDPNames, listenTCPNames, listenRuntimeAPI = 0, 1, 2, 3, 4
 
 // Door takes the connections that functions make to AWS's host names, TLS and
 // plain. Serve returns when the listener is closed.
@@ -41,13 +42,17 @@ type seed struct {
 	launch runtimes.Launch
 	fn     *Function
 	mounts []sandbox.Mount // of the function
+	// Of a custom runtime: its program and the function's whole environment,
+	// which other runtimes get when they are assigned to a function.
+	program string
+	env     map[string]string
 }
 
 // process is a booted runtime in its sandbox: first without a function, then
 // assigned to one, for good.
 type process struct {
 	sb      sandbox.Sandbox
-	ch      *channel
+	ch      control
 	output  *os.File // of stdout and stderr
 	wg      sync.WaitGroup
 	closers []io.Closer
@@ -62,7 +67,7 @@ type process struct {
 // boot starts a runtime and its services. It does not wait for it.
 func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process, err error) {
 	p := &process{seeded: s.fn != nil, outputBuf: make([]byte, 16<<10)}
-	ch, theirs, err := newChannel()
+	ch, theirs, err := newControl(s.launch)
 	if err != nil {
 		return nil, err
 	}
@@ -92,9 +97,15 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 		Files:  theirs,
 		Stdout: childOutput,
 		Stderr: childOutput,
-		Listen: listenSockets,
+		Listen: sockets(s.launch),
 	}
-	if s.fn != nil {
+	switch {
+	case s.program != "":
+		spec.Dir, spec.Args = runtimes.TaskRoot, []string{s.program}
+		for name, value := range s.env {
+			spec.Env = setVariable(spec.Env, name, value)
+		}
+	case s.fn != nil:
 		spec.Dir = runtimes.TaskRoot
 		spec.Args = slices.Concat(spec.Args[:1], heapFlags(*s.fn), spec.Args[1:])
 		for _, name := range startSettings(*s.fn) {
@@ -107,7 +118,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 	if p.sb, err = es.cfg.Driver.Create(ctx, spec); err != nil {
 		return nil, fmt.Errorf("create sandbox: %w", err)
 	}
-	if err := es.attend(p); err != nil {
+	if err := es.attend(p, len(spec.Listen)); err != nil {
 		return nil, err
 	}
 	p.wg.Go(p.pumpOutput)
@@ -123,11 +134,21 @@ func runtimeMounts(l runtimes.Launch) []sandbox.Mount {
 }
 
 // attend serves the sockets inside the sandbox until end.
-func (es *Environments) attend(p *process) error {
+func (es *Environments) attend(p *process, wanted int) error {
 	files := p.sb.Listeners()
 	defer closeAll(files)
-	if len(files) != len(listenSockets) {
-		return fmt.Errorf("sandbox gave %d of %d sockets", len(files), len(listenSockets))
+	if len(files) != wanted {
+		return fmt.Errorf("sandbox gave %d of %d sockets", len(files), wanted)
+	}
+	if api, ok := p.ch.(*runtimeAPI); ok {
+		l, err := net.FileListener(files[listenRuntimeAPI])
+		if err != nil {
+			return fmt.Errorf("listen inside the sandbox: %w", err)
+		}
+		api.ended = p.sb.Done()
+		p.wg.Go(func() {
+			_ = api.serve(l) // ends with an error when it is closed by end
+		})
 	}
 	for _, i := range []int{listenHTTPS, listenHTTP} {
 		l, err := net.FileListener(files[i])

@@ -34,6 +34,12 @@ func serviceError() error {
 	return &lambdaapi.ServiceException{Type: new("Service"), Message: new("The AWS Lambda service encountered an internal error.")}
 }
 
+// runtimeError tells what this machine lacks for a function's runtime: AWS has
+// all of them.
+func runtimeError(err error) error {
+	return &lambdaapi.InvalidRuntimeException{Type: new("Service"), Message: new("The runtime or runtime version specified is not supported. " + err.Error())}
+}
+
 func roleError() error {
 	return awsapi.Errorf(http.StatusForbidden, "AccessDeniedException", "The role defined for the function cannot be assumed by Lambda.")
 }

@@ -222,6 +222,9 @@ func (d *Dispatcher) environmentError(ctx context.Context, fn *execenv.Function,
 	if d.cfg.RoleError != nil && d.cfg.RoleError(err) {
 		return fmt.Errorf("%w (%w)", roleError(), err)
 	}
+	if errors.Is(err, execenv.ErrRuntime) {
+		return fmt.Errorf("invoke %s: %w", fn.ARN, runtimeError(err))
+	}
 	if ctx.Err() != nil { // the caller is gone
 		return fmt.Errorf("invoke %s: %w", fn.ARN, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -214,6 +215,14 @@ func TestInvoke_DryRun(t *testing.T) {
 	if err != nil || *out.StatusCode != http.StatusNoContent {
 		t.Fatalf("response = %+v, %v", out, err)
 	}
+}
+
+func TestInvoke_RuntimeThatTheMachineLacks(t *testing.T) {
+	d := dispatcher(t, functions("fn"), statetest.NewMemory(), func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {
+		return execenv.Outcome{}, fmt.Errorf("%w: python3.13 is missing", execenv.ErrRuntime)
+	})
+	_, err := d.Invoke(request(t.Context()), &lambdaapi.InvocationRequest{FunctionName: new("fn")})
+	wantError(t, err, "InvalidRuntimeException", "The runtime or runtime version specified is not supported. execenv: the runtime cannot be used here: python3.13 is missing")
 }
 
 func TestInvoke_EnvironmentFailure(t *testing.T) {

@@ -180,3 +180,15 @@ func FuzzUnpackWheel(f *testing.F) {
 		}
 	})
 }
+
+func TestLaunch_Provided(t *testing.T) {
+	s := newStore(t, nil)
+	l, err := s.Launch(t.Context(), "provided.al2023")
+	if err != nil || !l.Runtime.Custom() || l.Version != "al2023" || len(l.Args) != 0 {
+		t.Fatalf("Launch = %+v, %v", l, err)
+	}
+	ca, err := os.ReadFile(filepath.Join(l.Mounts[0].Source, "ca-cert.pem"))
+	if err != nil || string(ca) != "an authority\n" {
+		t.Errorf("certificate = %q, %v", ca, err)
+	}
+}

@@ -58,7 +58,11 @@ func All() []Runtime {
 	for minor := 9; minor <= 14; minor++ {
 		all = append(all, Runtime{Name: fmt.Sprintf("python3.%d", minor), Family: Python, Major: 3, Minor: minor, Bootstrap: "python"})
 	}
-	return all
+	return append(
+		all,
+		Runtime{Name: "provided.al2", Family: Provided, Bootstrap: Provided},
+		Runtime{Name: "provided.al2023", Family: Provided, Bootstrap: Provided},
+	)
 }
 
 // Lookup finds a runtime by its name. The error wraps ErrUnknown.
