@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"slices"
 
 	"davy/api/iamapi"
 	"davy/internal/awsapi"
@@ -24,7 +23,7 @@ func (r *record) profile(s *snapshot, whole bool) *iamapi.InstanceProfile {
 
 // profilesOf returns the instance profiles that a role is in.
 func (s *snapshot) profilesOf(roleID string) []*record {
-	return slices.DeleteFunc(s.sorted(profileKind), func(p *record) bool { return p.RoleID != roleID })
+	return only(s.sorted(profileKind), func(p *record) bool { return p.RoleID == roleID })
 }
 
 func (s *Service) updateProfile(ctx context.Context, name *string, f func(*snapshot, *record) ([]change, error)) error {

@@ -91,11 +91,11 @@ func FuzzIssuer(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if "https://"+name != text {
+		if "https://"+name != text && "http://"+name != text {
 			t.Fatalf("%q became %q", text, name)
 		}
 		r := &record{Kind: providerKind, Name: name, Path: "/", ID: "x"}
-		s := &snapshot{account: &accountRecord{Account: account}, records: map[kind]map[string]*record{providerKind: {}}, byID: map[string]*record{}}
+		s := &snapshot{account: &accountRecord{Account: account}, records: map[kind]map[string]*record{providerKind: {}}, order: map[kind][]*record{}, byID: map[string]*record{}}
 		s.put(r)
 		id := r.arn(account)
 		if found, err := s.providerByARN(&id); err != nil || found != r {

@@ -12,7 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -242,11 +242,7 @@ func page[T any](items []T, name func(T) string, marker *string, maxItems *int32
 			return nil, nil, nil, validationError("Invalid Marker.")
 		}
 		after := string(raw)
-		i := slices.IndexFunc(items, func(t T) bool { return order(name(t), after) > 0 })
-		if i < 0 {
-			i = len(items)
-		}
-		items = items[i:]
+		items = items[sort.Search(len(items), func(i int) bool { return order(name(items[i]), after) > 0 }):]
 	}
 	n := 100
 	if maxItems != nil {
@@ -273,10 +269,21 @@ func itself(s string) string { return s }
 
 func recordName(r *record) string { return r.Name }
 
-// under keeps the records whose path starts with prefix.
+// under returns the records whose path starts with prefix.
 func under(records []*record, prefix *string) []*record {
-	if prefix == nil {
+	if awsapi.Val(prefix) == "" || *prefix == "/" {
 		return records
 	}
-	return slices.DeleteFunc(records, func(r *record) bool { return !strings.HasPrefix(r.Path, *prefix) })
+	return only(records, func(r *record) bool { return strings.HasPrefix(r.Path, *prefix) })
+}
+
+// only returns those of a shared list that are kept.
+func only(records []*record, keep func(*record) bool) []*record {
+	var out []*record
+	for _, r := range records {
+		if keep(r) {
+			out = append(out, r)
+		}
+	}
+	return out
 }

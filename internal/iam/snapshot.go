@@ -20,6 +20,7 @@ type snapshot struct {
 	peers    *Accounts
 	account  *accountRecord
 	records  map[kind]map[string]*record // by lower-case name
+	order    map[kind][]*record          // by lower-case name
 	byID     map[string]*record
 	policies map[string]*managed // by ARN, AWS's among them
 	byName   map[string]*managed // the customer's, by lower-case name
@@ -48,10 +49,15 @@ func (s *snapshot) find(k kind, name string) *record {
 // named returns the record that holds a name, whatever its case.
 func (s *snapshot) named(k kind, name string) *record { return s.records[k][strings.ToLower(name)] }
 
-// sorted returns all records of a kind in the order of their names.
-func (s *snapshot) sorted(k kind) []*record {
-	return slices.SortedFunc(maps.Values(s.records[k]), func(a, b *record) int {
-		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+// sorted returns all records of a kind in the order of their names. The list
+// is shared: read only.
+func (s *snapshot) sorted(k kind) []*record { return s.order[k] }
+
+// place finds where a name stands, or would stand, in the list of its kind.
+func (s *snapshot) place(k kind, name string) (int, bool) {
+	name = strings.ToLower(name)
+	return slices.BinarySearchFunc(s.order[k], name, func(r *record, name string) int {
+		return strings.Compare(strings.ToLower(r.Name), name)
 	})
 }
 
@@ -61,6 +67,7 @@ func load(ctx context.Context, peers *Accounts, root string) (*snapshot, error) 
 	s := &snapshot{
 		peers:    peers,
 		records:  map[kind]map[string]*record{},
+		order:    map[kind][]*record{},
 		byID:     map[string]*record{},
 		policies: maps.Clone(aws),
 		byName:   map[string]*managed{},
@@ -124,6 +131,11 @@ func load(ctx context.Context, peers *Accounts, root string) (*snapshot, error) 
 }
 
 func (s *snapshot) put(r *record) {
+	if i, there := s.place(r.Kind, r.Name); !there {
+		s.order[r.Kind] = slices.Insert(s.order[r.Kind], i, r)
+	} else {
+		s.order[r.Kind][i] = r
+	}
 	s.records[r.Kind][strings.ToLower(r.Name)], s.byID[r.ID] = r, r
 	for _, k := range r.Keys {
 		s.keys[k.ID] = keyEntry{k, r}
@@ -131,6 +143,9 @@ func (s *snapshot) put(r *record) {
 }
 
 func (s *snapshot) remove(r *record) {
+	if i, there := s.place(r.Kind, r.Name); there {
+		s.order[r.Kind] = slices.Delete(s.order[r.Kind], i, i+1)
+	}
 	delete(s.records[r.Kind], strings.ToLower(r.Name))
 	delete(s.byID, r.ID)
 	for _, k := range r.Keys {
@@ -143,15 +158,50 @@ func (s *snapshot) remove(r *record) {
 // deletion fails.
 type change struct{ before, after document }
 
+// unshare gives s copies of those of its maps that the changes will change: the
+// others are shared with the snapshot before it.
+func (s *snapshot) unshare(changes []change) {
+	kinds := map[kind]bool{}
+	var policies, keys, keyDocs bool
+	for _, c := range changes {
+		for _, d := range []document{c.before, c.after} {
+			switch d := d.(type) {
+			case *record:
+				kinds[d.Kind] = true
+				keys = keys || len(d.Keys) > 0
+			case *managed:
+				policies = true
+			case *keyRecord:
+				keyDocs = true
+			case *accountRecord:
+				keys = true
+			}
+		}
+	}
+	for k := range kinds {
+		s.records[k], s.order[k] = maps.Clone(s.records[k]), slices.Clone(s.order[k])
+	}
+	if len(kinds) > 0 {
+		s.byID = maps.Clone(s.byID)
+	}
+	if policies {
+		s.policies, s.byName = maps.Clone(s.policies), maps.Clone(s.byName)
+	}
+	if keys {
+		s.keys = maps.Clone(s.keys)
+	}
+	if keyDocs {
+		s.keyDocs = maps.Clone(s.keyDocs)
+	}
+}
+
 // with returns the directory after the changes, which have revision rev.
 func (s *snapshot) with(changes []change, rev int64) *snapshot {
 	n := &snapshot{
-		peers: s.peers, account: s.account, byID: maps.Clone(s.byID), records: maps.Clone(s.records),
-		policies: maps.Clone(s.policies), byName: maps.Clone(s.byName), keys: maps.Clone(s.keys), keyDocs: maps.Clone(s.keyDocs),
+		peers: s.peers, account: s.account, byID: s.byID, records: maps.Clone(s.records), order: maps.Clone(s.order),
+		policies: s.policies, byName: s.byName, keys: s.keys, keyDocs: s.keyDocs,
 	}
-	for k := range n.records {
-		n.records[k] = maps.Clone(n.records[k])
-	}
+	n.unshare(changes)
 	for _, c := range changes {
 		switch d := c.before.(type) {
 		case *record:

@@ -166,7 +166,7 @@ func (s *Service) CreateGroup(ctx context.Context, in *iamapi.CreateGroupRequest
 
 // members returns the users of a group in the order of their names.
 func (s *snapshot) members(g *record) []*record {
-	return slices.DeleteFunc(s.sorted(userKind), func(u *record) bool { return !slices.Contains(u.Groups, g.ID) })
+	return only(s.sorted(userKind), func(u *record) bool { return slices.Contains(u.Groups, g.ID) })
 }
 
 // GetGroup returns a group with its users.
@@ -201,7 +201,7 @@ func (s *Service) ListGroupsForUser(_ context.Context, in *iamapi.ListGroupsForU
 	if u == nil {
 		return nil, notFound(userKind, awsapi.Val(in.UserName))
 	}
-	mine := slices.DeleteFunc(now.sorted(groupKind), func(g *record) bool { return !slices.Contains(u.Groups, g.ID) })
+	mine := only(now.sorted(groupKind), func(g *record) bool { return slices.Contains(u.Groups, g.ID) })
 	out := &iamapi.ListGroupsForUserResponse{}
 	var err error
 	out.Groups, out.IsTruncated, out.Marker, err = now.pageGroups(mine, in.Marker, in.MaxItems)
