@@ -51,6 +51,9 @@ func receive(v *Verifier, raw []byte, target Target) (meaning string, err error)
 		return "", err
 	}
 	path, query := rawTarget(r)
+	if target.Family != S3 { // whose signature covers the path in its normal form
+		path = cleanPath(path)
+	}
 	var segments []string
 	for s := range strings.SplitSeq(path, "/") {
 		segments = append(segments, unescape(s, false))
