@@ -42,6 +42,10 @@ func (e *environment) serve(j job) bool {
 	deadline := started.Add(e.fn.Timeout)
 	e.rec.begin(j.inv.Tail)
 
+	if p := e.current.Load(); p != nil && !p.rests(deadline) {
+		e.lastWords() // it ended after its last answer
+		e.dropProcess()
+	}
 	var v verdict
 	if e.current.Load() == nil {
 		fail, err := e.start(deadline)
@@ -201,6 +205,31 @@ func (e *environment) measure(p *process) {
 	e.measured = time.Now()
 	if u, err := p.sb.Usage(e.es.ctx); err == nil {
 		e.peak = max(e.peak, u.MemoryPeakBytes)
+	}
+}
+
+// rests waits until the runtime has done what it had to do after its last
+// answer. It reports false when the runtime ended instead: the function is not
+// to blame in the invocation that comes next.
+func (p *process) rests(deadline time.Time) bool {
+	if finished(p.sb) {
+		return false
+	}
+	resting := p.ch.resting()
+	select {
+	case <-resting:
+		return true
+	default:
+	}
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-resting:
+		return true
+	case <-p.sb.Done():
+		return false
+	case <-timer.C:
+		return true // and will time out
 	}
 }
 
