@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"davy/api/logsapi"
 	"davy/internal/awsapi"
 	"davy/internal/execenv"
+	"davy/internal/state"
 	"davy/internal/state/sqlite"
 	"davy/internal/state/statetest"
 )
@@ -498,4 +500,70 @@ func TestSink_MemoryIsBounded(t *testing.T) {
 			t.Fatalf("%d bytes queued", n)
 		}
 	}
+}
+
+// countingLogs counts the writes of a state.Logs.
+type countingLogs struct {
+	state.Logs
+	mu              sync.Mutex
+	appends, events int
+}
+
+func (c *countingLogs) Append(_ context.Context, _ string, events []state.LogEvent) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.appends++
+	c.events += len(events)
+	return nil
+}
+
+func TestSink_GathersUnlessSomebodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		counted := &countingLogs{}
+		svc, err := New(Config{State: statetest.NewMemory(), Logs: counted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		perm := &allow{may: map[string]bool{"logs:CreateLogGroup": true, "logs:CreateLogStream": true, "logs:PutLogEvents": true}}
+		s, err := NewSink(t.Context(), SinkConfig{Service: svc, Permissions: perm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := execenv.LogStream{Account: "123456789012", Region: "eu-west-1", Group: "g", RoleARN: "r"}
+		expect := func(appends, events int) {
+			t.Helper()
+			counted.mu.Lock()
+			defer counted.mu.Unlock()
+			if counted.appends != appends || counted.events != events {
+				t.Fatalf("%d events in %d writes, want %d in %d", counted.events, counted.appends, events, appends)
+			}
+		}
+		for i := range 4 {
+			st.Stream = fmt.Sprint("s", i%2)
+			s.Write(t.Context(), st, time.Now(), "line")
+			time.Sleep(gatherTime / 5)
+		}
+		expect(0, 0)
+		time.Sleep(gatherTime)
+		synctest.Wait()
+		expect(1, 4)
+
+		began := time.Now()
+		s.Write(t.Context(), st, began, "line")
+		if err := s.Flush(t.Context(), st); err != nil {
+			t.Fatal(err)
+		}
+		expect(2, 5)
+		s.Write(t.Context(), st, began, strings.Repeat("x", gatherBytes-eventOverhead))
+		synctest.Wait()
+		expect(3, 6)
+		if time.Since(began) != 0 {
+			t.Error("a flush or a full queue waits for more")
+		}
+		s.Write(t.Context(), st, time.Now(), "last")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		expect(4, 7)
+	})
 }

@@ -34,8 +34,16 @@ const permissionAge = 5 * time.Second
 // maxPermissions bounds the answers kept.
 const maxPermissions = 10_000
 
+// A pass costs about the same for one line as for hundreds, so it waits for
+// more of them: gatherTime after the first, less when gatherBytes are there.
+const (
+	gatherTime  = 25 * time.Millisecond
+	gatherBytes = 1 << 20
+)
+
 // Sink stores the lines of functions, off their path: Write queues in memory,
-// one goroutine appends what is queued, all streams of a group in one write.
+// one goroutine gathers for a moment what is queued and appends it, all
+// streams of a group in one write.
 // A line is stored if the function's role may write it, as on AWS; otherwise
 // it is dropped and Davy's own log says so once in a while.
 type Sink struct {
@@ -46,7 +54,8 @@ type Sink struct {
 
 	ctx    context.Context // ends when Close has waited
 	cancel context.CancelFunc
-	wake   chan struct{}
+	wake   chan struct{} // the queue is no longer empty
+	hurry  chan struct{} // no more gathering
 	ended  chan struct{}
 
 	mu      sync.Mutex
@@ -87,7 +96,7 @@ func NewSink(ctx context.Context, cfg SinkConfig) (*Sink, error) {
 	}
 	s := &Sink{
 		svc: cfg.Service, perm: cfg.Permissions, log: cfg.Log, limit: cfg.MaxQueued,
-		wake: make(chan struct{}, 1), ended: make(chan struct{}), turn: make(chan struct{}),
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), ended: make(chan struct{}), turn: make(chan struct{}),
 		queued:  make(map[execenv.LogStream][]state.LogEvent),
 		answers: make(map[question]answer), ready: make(map[execenv.LogStream]string), warned: make(map[question]time.Time),
 	}
@@ -107,10 +116,21 @@ func (s *Sink) Write(_ context.Context, stream execenv.LogStream, at time.Time, 
 		s.dropped++
 		return
 	}
+	before := s.bytes
 	s.bytes += len(line) + eventOverhead
 	s.queued[stream] = append(s.queued[stream], state.LogEvent{Stream: stream.Stream, Timestamp: at.UnixMilli(), Message: line})
+	if before == 0 {
+		signal(s.wake)
+	}
+	if before < gatherBytes && s.bytes >= gatherBytes {
+		signal(s.hurry)
+	}
+}
+
+// signal makes sure that the channel, which holds one signal, holds it.
+func signal(c chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -121,6 +141,7 @@ func (s *Sink) Flush(ctx context.Context, stream execenv.LogStream) error {
 	goal := s.pass
 	if len(s.queued[stream]) > 0 {
 		goal++ // the next pass takes it
+		signal(s.hurry)
 	}
 	for s.done < goal {
 		turn := s.turn
@@ -147,6 +168,7 @@ func (s *Sink) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 	if first {
+		signal(s.hurry)
 		close(s.wake)
 	}
 	<-s.ended
@@ -157,7 +179,9 @@ func (s *Sink) Close() error {
 func (s *Sink) work() {
 	defer close(s.ended)
 	for open := true; open; {
-		_, open = <-s.wake
+		if _, open = <-s.wake; open {
+			s.gather()
+		}
 		s.mu.Lock()
 		taken, dropped := s.queued, s.dropped
 		s.queued, s.bytes, s.dropped = make(map[execenv.LogStream][]state.LogEvent), 0, 0
@@ -175,11 +199,23 @@ func (s *Sink) work() {
 	}
 }
 
-// store appends one pass's lines, group by group.
+// gather waits for more lines.
+func (s *Sink) gather() {
+	timer := time.NewTimer(gatherTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.hurry:
+	}
+}
+
+// store appends one pass's lines, all groups beside one another: the store
+// makes one transaction of them.
 func (s *Sink) store(taken map[execenv.LogStream][]state.LogEvent) {
 	groups := make(map[string][]state.LogEvent)
+	seen := make(groupsSeen)
 	for stream, events := range taken {
-		id, err := s.open(stream)
+		id, err := s.open(stream, seen)
 		if err != nil {
 			s.log.ErrorContext(s.ctx, "log lines were lost", "group", stream.Group, "stream", stream.Stream, "lines", len(events), "error", err)
 			continue
@@ -188,23 +224,42 @@ func (s *Sink) store(taken map[execenv.LogStream][]state.LogEvent) {
 			groups[id] = append(groups[id], events...)
 		}
 	}
+	var writes sync.WaitGroup
 	for id, events := range groups {
-		if err := s.svc.append(s.ctx, id, events); err != nil {
-			s.log.ErrorContext(s.ctx, "log lines were lost", "lines", len(events), "error", err)
-		}
+		writes.Go(func() {
+			if err := s.svc.append(s.ctx, id, events); err != nil {
+				s.log.ErrorContext(s.ctx, "log lines were lost", "lines", len(events), "error", err)
+			}
+		})
 	}
+	writes.Wait()
+}
+
+// groupsSeen are the ids of the groups that one pass has seen to exist: its
+// streams are mostly of a few groups, and a pass is as good as a moment.
+type groupsSeen map[groupKey]string
+
+type groupKey struct {
+	place
+	name string
 }
 
 // open makes sure that the role may write to the stream and that it exists.
 // The id is empty when it may not.
-func (s *Sink) open(st execenv.LogStream) (id string, err error) {
+func (s *Sink) open(st execenv.LogStream, seen groupsSeen) (id string, err error) {
 	at := place{st.Account, st.Region}
 	streamARN := at.arn(st.Group) + ":log-stream:" + st.Stream
 	if ok, err := s.may(st.RoleARN, "logs:PutLogEvents", streamARN); !ok {
 		return "", err
 	}
+	key := groupKey{at, st.Group}
 	if id, ok := s.ready[st]; ok {
-		if g, err := s.svc.groupAt(s.ctx, at, st.Group); err == nil && g.ID == id {
+		if seen[key] == "" {
+			if g, err := s.svc.groupAt(s.ctx, at, st.Group); err == nil {
+				seen[key] = g.ID
+			}
+		}
+		if seen[key] == id {
 			return id, nil
 		}
 		delete(s.ready, st)

@@ -46,20 +46,41 @@ func (c *blockCodec) close() {
 	c.dec.Close()
 }
 
+// plainBlock is a block that is being filled, not compressed. Events come in
+// their order.
+type plainBlock struct {
+	data []byte
+	last state.LogEvent // without its texts
+	n    int            // events
+}
+
+func (p *plainBlock) add(e state.LogEvent) {
+	if p.n == 0 {
+		p.data = append(p.data[:0], blockPlain)
+	}
+	p.data = binary.AppendVarint(p.data, e.Timestamp-p.last.Timestamp)
+	p.data = binary.AppendVarint(p.data, e.Seq-p.last.Seq)
+	p.data = binary.AppendVarint(p.data, e.Ingested-p.last.Ingested)
+	p.data = append(binary.AppendUvarint(p.data, uint64(len(e.Message))), e.Message...)
+	p.last = state.LogEvent{Timestamp: e.Timestamp, Seq: e.Seq, Ingested: e.Ingested}
+	p.n++
+}
+
+// pack makes a block of events that are in order.
 func (c *blockCodec) pack(events []state.LogEvent) []byte {
-	raw := []byte{blockPlain}
-	var last state.LogEvent
+	var p plainBlock
 	for _, e := range events {
-		raw = binary.AppendVarint(raw, e.Timestamp-last.Timestamp)
-		raw = binary.AppendVarint(raw, e.Seq-last.Seq)
-		raw = binary.AppendVarint(raw, e.Ingested-last.Ingested)
-		raw = append(binary.AppendUvarint(raw, uint64(len(e.Message))), e.Message...)
-		last = e
+		p.add(e)
 	}
-	if len(raw) < plainBelow {
-		return raw
+	return c.compress(p.data)
+}
+
+// compress compresses a plain block if that is worth it.
+func (c *blockCodec) compress(plain []byte) []byte {
+	if len(plain) < plainBelow {
+		return plain
 	}
-	return c.enc.EncodeAll(raw[1:], []byte{blockZstd})
+	return c.enc.EncodeAll(plain[1:], []byte{blockZstd})
 }
 
 func (c *blockCodec) unpack(stream string, data []byte) ([]state.LogEvent, error) {

@@ -27,8 +27,9 @@ type LogsConfig struct {
 }
 
 // Logs is a state.Logs: one SQLite file for each day (UTC) of the events'
-// timestamps, in which rows hold compressed blocks of events of one stream. A
-// day whose last event is dropped is removed as a file.
+// timestamps, in which rows hold blocks of events of one stream. The last block
+// of a stream grows, and is compressed when it is full. A day whose last event
+// is dropped is removed as a file.
 //
 // Appends of concurrent callers share a transaction. One goroutine writes,
 // until Close; the directory must not be open twice (the lock of the data
@@ -59,10 +60,47 @@ type day struct {
 // openKey names the block of a stream that takes more events.
 type openKey struct{ day, group, stream string }
 
+// openBlock is the block of a stream that takes more events.
 type openBlock struct {
-	id     int64
-	bytes  int
-	events []state.LogEvent
+	id    int64 // 0: not in the file yet
+	lo    int64 // the first timestamp
+	bytes int   // of messages
+	plainBlock
+	late []state.LogEvent // events that belong before others, to be sorted in
+}
+
+func (b *openBlock) put(e state.LogEvent) {
+	b.bytes += len(e.Message)
+	if b.n > 0 && compareEvents(e, b.last) < 0 {
+		b.late = append(b.late, e)
+		return
+	}
+	if b.n == 0 {
+		b.lo = e.Timestamp
+	}
+	b.add(e)
+}
+
+func (b *openBlock) full() bool {
+	return b.n+len(b.late) >= blockEvents || b.bytes >= blockBytes
+}
+
+// sort sorts the late events in.
+func (b *openBlock) sort(codec *blockCodec) error {
+	if len(b.late) == 0 {
+		return nil
+	}
+	events, err := codec.unpack("", b.data)
+	if err != nil {
+		return err
+	}
+	events = append(events, b.late...)
+	slices.SortFunc(events, compareEvents)
+	b.plainBlock, b.late, b.lo = plainBlock{}, nil, events[0].Timestamp
+	for _, e := range events {
+		b.add(e)
+	}
+	return nil
 }
 
 // maxTimestamp is the end of the year 9999: days have names of ten characters.
@@ -362,17 +400,22 @@ func (l *Logs) appendDay(ctx context.Context, name string, streams map[openKey][
 func (l *Logs) store(tx *sql.Tx, key openKey, events []state.LogEvent) (*openBlock, error) {
 	cur := openBlock{}
 	if b := l.open[key]; b != nil {
-		cur = openBlock{id: b.id, bytes: b.bytes, events: slices.Clone(b.events)}
+		cur = *b // what it appends to is the writer's alone; a failure forgets it
 	}
 	flush := func() error {
-		slices.SortFunc(cur.events, compareEvents)
-		data := l.codec.pack(cur.events)
-		lo, hi := cur.events[0].Timestamp, cur.events[len(cur.events)-1].Timestamp
-		if cur.id != 0 {
-			_, err := tx.Exec(`UPDATE block SET lo = ?, hi = ?, data = ? WHERE id = ?`, lo, hi, data, cur.id)
+		if err := cur.sort(l.codec); err != nil {
 			return err
 		}
-		res, err := tx.Exec(`INSERT INTO block (g, s, lo, hi, data) VALUES (?, ?, ?, ?, ?)`, []byte(key.group), []byte(key.stream), lo, hi, data)
+		data := cur.data
+		if cur.full() {
+			data = l.codec.compress(data)
+		}
+		if cur.id != 0 {
+			_, err := tx.Exec(`UPDATE block SET lo = ?, hi = ?, data = ? WHERE id = ?`, cur.lo, cur.last.Timestamp, data, cur.id)
+			return err
+		}
+		res, err := tx.Exec(`INSERT INTO block (g, s, lo, hi, data) VALUES (?, ?, ?, ?, ?)`,
+			[]byte(key.group), []byte(key.stream), cur.lo, cur.last.Timestamp, data)
 		if err != nil {
 			return err
 		}
@@ -380,16 +423,15 @@ func (l *Logs) store(tx *sql.Tx, key openKey, events []state.LogEvent) (*openBlo
 		return err
 	}
 	for _, e := range events {
-		cur.events = append(cur.events, e)
-		cur.bytes += len(e.Message)
-		if len(cur.events) >= blockEvents || cur.bytes >= blockBytes {
+		cur.put(e)
+		if cur.full() {
 			if err := flush(); err != nil {
 				return nil, err
 			}
 			cur = openBlock{}
 		}
 	}
-	if len(cur.events) == 0 {
+	if cur.n == 0 {
 		return nil, nil
 	}
 	return &cur, flush()
