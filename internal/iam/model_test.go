@@ -109,6 +109,7 @@ func TestSnapshot_isWhatTheStoreHas(t *testing.T) {
 				return second(f.DeleteAccessKey(ctx, &iamapi.DeleteAccessKeyRequest{UserName: n(), AccessKeyId: key()}))
 			},
 		}
+		maps.Copy(ops, f.moreOps(ctx, n))
 		pickOp := rapid.SampledFrom(slices.Sorted(maps.Keys(ops)))
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			op := pickOp.Draw(rt, "op")
@@ -127,6 +128,9 @@ func TestSnapshot_isWhatTheStoreHas(t *testing.T) {
 			for id, r := range now.byID {
 				if _, err := now.grantsOf(r); err != nil {
 					rt.Fatalf("after %s: grants of %s: %v", op, id, err)
+				}
+				if r.RoleID != "" && now.byID[r.RoleID] == nil {
+					rt.Fatalf("after %s: the role of %s is gone", op, r.Name)
 				}
 				for _, g := range r.Groups {
 					if now.byID[g] == nil {

@@ -59,44 +59,89 @@ func TestSimulateCustomPolicy(t *testing.T) {
 		in   iamapi.SimulateCustomPolicyRequest
 		want []string
 	}{
-		{"allowed by the first of a list", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObject"}},
-			[]string{"s3:GetObject * allowed [PolicyInputList.1 1:38-1:90]"}},
-		{"denied by the second, which alone is told", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObjectAcl"}},
-			[]string{"s3:GetObjectAcl * explicitDeny [PolicyInputList.1 1:90-1:150]"}},
-		{"a single statement over several lines", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{allow("sqs:*"), single}, ActionNames: []string{"s3:GetObject"}},
-			[]string{"s3:GetObject * allowed [PolicyInputList.2 3:16-7:4]"}},
-		{"no statement", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:PutObject"}},
-			[]string{"s3:PutObject * implicitDeny"}},
-		{"each action on each resource", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{homeDir}, ActionNames: []string{"s3:GetObject", "sqs:SendMessage"}, ResourceArns: []string{"arn:aws:s3:::b/bob/k", "arn:aws:s3:::b/eve/k"}, CallerArn: new("arn:aws:iam::000000000000:user/x/bob")},
+		{
+			"allowed by the first of a list",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObject"}},
+			[]string{"s3:GetObject * allowed [PolicyInputList.1 1:38-1:90]"},
+		},
+		{
+			"denied by the second, which alone is told",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObjectAcl"}},
+			[]string{"s3:GetObjectAcl * explicitDeny [PolicyInputList.1 1:90-1:150]"},
+		},
+		{
+			"a single statement over several lines",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{allow("sqs:*"), single}, ActionNames: []string{"s3:GetObject"}},
+			[]string{"s3:GetObject * allowed [PolicyInputList.2 3:16-7:4]"},
+		},
+		{
+			"no statement",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:PutObject"}},
+			[]string{"s3:PutObject * implicitDeny"},
+		},
+		{
+			"each action on each resource",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{homeDir}, ActionNames: []string{"s3:GetObject", "sqs:SendMessage"}, ResourceArns: []string{"arn:aws:s3:::b/bob/k", "arn:aws:s3:::b/eve/k"}, CallerArn: new("arn:aws:iam::000000000000:user/x/bob")},
 			[]string{
 				"s3:GetObject arn:aws:s3:::b/bob/k allowed [PolicyInputList.1 1:38-1:118]",
 				"s3:GetObject arn:aws:s3:::b/eve/k implicitDeny",
 				"sqs:SendMessage arn:aws:s3:::b/bob/k implicitDeny",
 				"sqs:SendMessage arn:aws:s3:::b/eve/k implicitDeny",
-			}},
-		{"keys that are missing, as the policy writes them", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{fromHome}, ActionNames: []string{"s3:GetObject"}, ContextEntries: []iamapi.ContextEntry{entry("aws:sourceip", "ip", "192.0.2.7")}},
-			[]string{"s3:GetObject * implicitDeny missing aws:PrincipalTag/Team"}},
-		{"keys that are given", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{fromHome}, ActionNames: []string{"s3:GetObject"}, ContextEntries: []iamapi.ContextEntry{entry("aws:SourceIp", "ip", "192.0.2.7"), entry("aws:principaltag/team", "string", "a")}},
-			[]string{"s3:GetObject * allowed [PolicyInputList.1 1:38-1:190]"}},
-		{"nobody in particular has no name", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{homeDir}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{"arn:aws:s3:::b/bob/k"}},
-			[]string{"s3:GetObject arn:aws:s3:::b/bob/k implicitDeny missing aws:username"}},
-		{"bounded away", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, PermissionsBoundaryPolicyInputList: []string{allow("sqs:*")}, ActionNames: []string{"s3:GetObject"}},
-			[]string{"s3:GetObject * implicitDeny [PolicyInputList.1 1:38-1:90] boundary false"}},
-		{"within the boundary", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, PermissionsBoundaryPolicyInputList: []string{allow("s3:*")}, ActionNames: []string{"s3:GetObject"}},
-			[]string{"s3:GetObject * allowed [PolicyInputList.1 1:38-1:90] boundary true"}},
-		{"the organisation does not allow", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObject"}, OrderedOrganizationPolicyInputList: []iamapi.OrderedOrganizationPolicyType{{ServiceControlPolicyInputList: []string{allow("sqs:*")}}}},
-			[]string{"s3:GetObject * implicitDeny [PolicyInputList.1 1:38-1:90] organization false"}},
-		{"across accounts with both", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourcePolicy: &bucketPolicy, ResourceOwner: new("arn:aws:iam::000000000000:root")},
-			[]string{"s3:GetObject arn:aws:s3:::b/k allowed [ResourcePolicy 1:38-1:167] [PolicyInputList.1 1:38-1:90] IAM Policy=allowed Resource Policy=allowed"}},
-		{"across accounts without the caller's", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{allow("sqs:*")}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourcePolicy: &bucketPolicy, ResourceOwner: new("arn:aws:iam::000000000000:root")},
-			[]string{"s3:GetObject arn:aws:s3:::b/k implicitDeny [ResourcePolicy 1:38-1:167] IAM Policy=implicitDeny Resource Policy=allowed"}},
-		{"across accounts without the resource's", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObjectAcl", "s3:GetObjectTagging"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourceOwner: new("arn:aws:iam::000000000000:root")},
+			},
+		},
+		{
+			"keys that are missing, as the policy writes them",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{fromHome}, ActionNames: []string{"s3:GetObject"}, ContextEntries: []iamapi.ContextEntry{entry("aws:sourceip", "ip", "192.0.2.7")}},
+			[]string{"s3:GetObject * implicitDeny missing aws:PrincipalTag/Team"},
+		},
+		{
+			"keys that are given",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{fromHome}, ActionNames: []string{"s3:GetObject"}, ContextEntries: []iamapi.ContextEntry{entry("aws:SourceIp", "ip", "192.0.2.7"), entry("aws:principaltag/team", "string", "a")}},
+			[]string{"s3:GetObject * allowed [PolicyInputList.1 1:38-1:190]"},
+		},
+		{
+			"nobody in particular has no name",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{homeDir}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{"arn:aws:s3:::b/bob/k"}},
+			[]string{"s3:GetObject arn:aws:s3:::b/bob/k implicitDeny missing aws:username"},
+		},
+		{
+			"bounded away",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, PermissionsBoundaryPolicyInputList: []string{allow("sqs:*")}, ActionNames: []string{"s3:GetObject"}},
+			[]string{"s3:GetObject * implicitDeny [PolicyInputList.1 1:38-1:90] boundary false"},
+		},
+		{
+			"within the boundary",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, PermissionsBoundaryPolicyInputList: []string{allow("s3:*")}, ActionNames: []string{"s3:GetObject"}},
+			[]string{"s3:GetObject * allowed [PolicyInputList.1 1:38-1:90] boundary true"},
+		},
+		{
+			"the organisation does not allow",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObject"}, OrderedOrganizationPolicyInputList: []iamapi.OrderedOrganizationPolicyType{{ServiceControlPolicyInputList: []string{allow("sqs:*")}}}},
+			[]string{"s3:GetObject * implicitDeny [PolicyInputList.1 1:38-1:90] organization false"},
+		},
+		{
+			"across accounts with both",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourcePolicy: &bucketPolicy, ResourceOwner: new("arn:aws:iam::000000000000:root")},
+			[]string{"s3:GetObject arn:aws:s3:::b/k allowed [ResourcePolicy 1:38-1:167] [PolicyInputList.1 1:38-1:90] IAM Policy=allowed Resource Policy=allowed"},
+		},
+		{
+			"across accounts without the caller's",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{allow("sqs:*")}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourcePolicy: &bucketPolicy, ResourceOwner: new("arn:aws:iam::000000000000:root")},
+			[]string{"s3:GetObject arn:aws:s3:::b/k implicitDeny [ResourcePolicy 1:38-1:167] IAM Policy=implicitDeny Resource Policy=allowed"},
+		},
+		{
+			"across accounts without the resource's",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{listed}, ActionNames: []string{"s3:GetObjectAcl", "s3:GetObjectTagging"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourceOwner: new("arn:aws:iam::000000000000:root")},
 			[]string{
 				"s3:GetObjectAcl arn:aws:s3:::b/k explicitDeny [PolicyInputList.1 1:90-1:150] IAM Policy=explicitDeny Resource Policy=implicitDeny",
 				"s3:GetObjectTagging arn:aws:s3:::b/k implicitDeny [PolicyInputList.1 1:38-1:90] IAM Policy=allowed Resource Policy=implicitDeny",
-			}},
-		{"in the account of the resource the resource's suffices", iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{allow("sqs:*")}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourcePolicy: &bucketPolicy},
-			[]string{"s3:GetObject arn:aws:s3:::b/k allowed [ResourcePolicy 1:38-1:167]"}},
+			},
+		},
+		{
+			"in the account of the resource the resource's suffices",
+			iamapi.SimulateCustomPolicyRequest{PolicyInputList: []string{allow("sqs:*")}, ActionNames: []string{"s3:GetObject"}, ResourceArns: []string{bucketARN}, CallerArn: new(stranger), ResourcePolicy: &bucketPolicy},
+			[]string{"s3:GetObject arn:aws:s3:::b/k allowed [ResourcePolicy 1:38-1:167]"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got []string
