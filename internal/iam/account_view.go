@@ -95,6 +95,25 @@ func (a *Accounts) BindPrincipals(document string) (map[string]string, error) {
 	return a.first.snap.Load().bindAll(document)
 }
 
+// Bind returns the id of the user or role that an ARN names now; empty for
+// other principals and for accounts that are not here. ok is false when it
+// should exist and does not.
+func (a *Accounts) Bind(principalARN string) (id string, ok bool) {
+	return a.first.snap.Load().bind(principalARN)
+}
+
+// Shown returns the ARN that the user or role with an id has now, or the id
+// when it is gone.
+func (a *Accounts) Shown(id string) string {
+	for _, s := range a.all() {
+		now := s.snap.Load()
+		if r := now.byID[id]; r != nil {
+			return r.arn(now.account.Account)
+		}
+	}
+	return id
+}
+
 // BoundText is a resource policy as it is shown: a principal that bound
 // names has the name that it has now, or its id if it is gone.
 func (a *Accounts) BoundText(document string, bound map[string]string) string {

@@ -40,6 +40,9 @@ type Config struct {
 	Blobs blob.Store  // required
 	Roles Roles       // required
 
+	// Principals knows the users and roles that permissions name; nil: they
+	// are kept as they are written.
+	Principals Principals
 	// Objects is where Code.S3Bucket is read; nil refuses such code.
 	Objects Objects
 	// CheckZip refuses a deployment package that could not be unpacked; its

@@ -147,6 +147,9 @@ func (s *Service) AddPermission(ctx context.Context, in *lambdaapi.AddPermission
 		if st, err = newStatement(in, owner.arn); err != nil {
 			return err
 		}
+		if err := s.bind(&st); err != nil {
+			return err
+		}
 		policy := c.f.Policies[owner.qualifier]
 		if slices.ContainsFunc(policy, func(old statement) bool { return old.Sid == st.Sid }) {
 			return conflict("The statement id (%s) provided already exists. Please provide a new statement id, or remove the existing statement.", st.Sid)
@@ -169,7 +172,7 @@ func (s *Service) AddPermission(ctx context.Context, in *lambdaapi.AddPermission
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(st)
+	b, err := json.Marshal(s.shown([]statement{st})[0])
 	if err != nil {
 		return nil, fmt.Errorf("encode statement: %w", err)
 	}
@@ -241,7 +244,7 @@ func (s *Service) GetPolicy(ctx context.Context, in *lambdaapi.GetPolicyRequest)
 	if len(policy) == 0 {
 		return nil, notFound("The resource you requested does not exist.")
 	}
-	doc, err := policyDocument(policy)
+	doc, err := policyDocument(s.shown(policy))
 	if err != nil {
 		return nil, fmt.Errorf("encode policy: %w", err)
 	}

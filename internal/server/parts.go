@@ -141,7 +141,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	var environments *execenv.Environments
 	var dispatcher *invoke.Dispatcher
 	control, err := lambda.New(lambda.Config{
-		State: store, Blobs: packages, Roles: executionRoles{judge}, Objects: codeBucket{objectService},
+		State: store, Blobs: packages, Roles: executionRoles{judge}, Principals: identity, Objects: codeBucket{objectService},
 		CheckZip: checkZip, CodeURL: links.URL, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
 		Retired:       func(functionARN string) { environments.Retire(functionARN) },
 		LimitsChanged: func() { dispatcher.LimitsChanged() },
