@@ -88,7 +88,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	if api == "" {
 		return fmt.Errorf("the server said %q", line)
 	}
-	fmt.Fprintf(stdout, "davy %s is ready after %s at %s\n\n", versionString(), time.Since(began).Round(time.Millisecond), api)
+	fmt.Fprintf(stdout, "davy %s is ready after %s at %s\n", versionString(), time.Since(began).Round(time.Millisecond), api)
 
 	id, secret, err := readCredentials(filepath.Join(data, "credentials"))
 	if err != nil {

@@ -37,36 +37,50 @@ func Run(ctx context.Context, cfg Config) error {
 		suffix: time.Now().UTC().Format("20060102150405"),
 	}
 	start := time.Now()
-	steps := l.foundation()
+	steps := under("Buckets and a role", l.foundation())
 	for _, rt := range cfg.Runtimes {
 		for _, v := range variants {
 			if v.runs(rt) {
-				steps = append(steps, l.withFunction(rt, v)...)
+				steps = append(steps, under(rt+", "+v.title, l.withFunction(rt, v))...)
 			}
 		}
 	}
-	steps = append(steps, l.refusals()...)
+	steps = append(steps, under("What must be refused", l.refusals())...)
+	part := ""
 	for _, s := range steps {
+		if s.part != part {
+			part = s.part
+			fmt.Fprintf(l.out, "\n%s\n", part)
+		}
 		began := time.Now()
 		note, err := s.run(ctx)
 		took := time.Since(began)
 		if err != nil {
-			fmt.Fprintf(l.out, "  FAILED %-66s %9s\n", s.name, round(took))
-			return fmt.Errorf("%s: %w", s.name, err)
+			fmt.Fprintf(l.out, "  FAILED  %-61s %9s\n", s.name, round(took))
+			return fmt.Errorf("%s: %s: %w", s.part, s.name, err)
 		}
 		if note != "" {
 			note = "  " + note
 		}
-		fmt.Fprintf(l.out, "  ok  %-69s %9s%s\n", s.name, round(took), note)
+		fmt.Fprintf(l.out, "  ok  %-65s %9s%s\n", s.name, round(took), note)
 	}
 	fmt.Fprintf(l.out, "\n%d steps in %s: everything as AWS would have done it.\n", len(steps), round(time.Since(start)))
 	return nil
 }
 
-// step is one line of the lab. run returns a remark to print, or what differed.
+// step is one line of the lab, below the heading of its part. run returns a remark to print, or what differed.
 type step struct {
+	part string
 	name string
 	run  func(ctx context.Context) (note string, err error)
+}
+
+// under puts steps below a heading.
+func under(part string, steps []step) []step {
+	for i := range steps {
+		steps[i].part = part
+	}
+	return steps
 }
 
 func round(d time.Duration) string {

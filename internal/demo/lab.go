@@ -63,21 +63,21 @@ func (l *lab) foundation() []step {
 		}
 	}
 	return []step{
-		{"create the source bucket", createBucket(l.source())},
-		{"create the destination bucket", createBucket(l.destination())},
-		{"create a policy: read the source, write the destination, log", func(ctx context.Context) (string, error) {
+		{name: "create the source bucket", run: createBucket(l.source())},
+		{name: "create the destination bucket", run: createBucket(l.destination())},
+		{name: "create a policy: read the source, write the destination, log", run: func(ctx context.Context) (string, error) {
 			doc := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[`+
 				`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::%s/*"},`+
 				`{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::%s/*"},%s]}`, l.source(), l.destination(), logActions)
 			_, err := l.client.iam(ctx, "CreatePolicy", map[string]string{"PolicyName": l.policyName(), "PolicyDocument": doc})
 			return l.policyARN(), err
 		}},
-		{"create a role that Lambda may assume", func(ctx context.Context) (string, error) {
+		{name: "create a role that Lambda may assume", run: func(ctx context.Context) (string, error) {
 			arn, err := l.createRole(ctx, l.roleName())
 			l.roleARN = arn
 			return arn, err
 		}},
-		{"attach the policy to the role", func(ctx context.Context) (string, error) {
+		{name: "attach the policy to the role", run: func(ctx context.Context) (string, error) {
 			_, err := l.client.iam(ctx, "AttachRolePolicy", map[string]string{"RoleName": l.roleName(), "PolicyArn": l.policyARN()})
 			return "", err
 		}},
@@ -102,24 +102,23 @@ func (l *lab) createRole(ctx context.Context, name string) (string, error) {
 func (l *lab) withFunction(runtime string, v variant) []step {
 	name := strings.NewReplacer(".", "", "js", "").Replace(runtime) + "-" + v.name + "-" + l.suffix
 	arn := l.functionARN(name)
-	label := func(what string) string { return fmt.Sprintf("[%s, %s] %s", runtime, v.title, what) }
 	return []step{
-		{label("create the function"), func(ctx context.Context) (string, error) {
+		{name: "create the function", run: func(ctx context.Context) (string, error) {
 			return l.createFunction(ctx, name, runtime, v, l.roleARN, l.destination())
 		}},
-		{label("let the source bucket invoke it"), func(ctx context.Context) (string, error) {
+		{name: "let the source bucket invoke it", run: func(ctx context.Context) (string, error) {
 			return "", l.addPermission(ctx, name, l.source())
 		}},
-		{label("add the trigger"), func(ctx context.Context) (string, error) {
+		{name: "add the trigger", run: func(ctx context.Context) (string, error) {
 			return "", l.putNotification(ctx, l.source(), arn)
 		}},
-		{label("upload a picture (cold function)"), func(ctx context.Context) (string, error) {
+		{name: "upload a picture (cold function)", run: func(ctx context.Context) (string, error) {
 			return l.uploadPicture(ctx, "in/lamp.png")
 		}},
-		{label("upload a picture (warm function)"), func(ctx context.Context) (string, error) {
+		{name: "upload a picture (warm function)", run: func(ctx context.Context) (string, error) {
 			return l.uploadPicture(ctx, "in/lamp-again.png")
 		}},
-		{label("upload keys with spaces, + and non-ASCII letters"), func(ctx context.Context) (string, error) {
+		{name: "upload keys with spaces, + and non-ASCII letters", run: func(ctx context.Context) (string, error) {
 			for _, key := range oddKeys {
 				if _, err := l.uploadPicture(ctx, key); err != nil {
 					return "", fmt.Errorf("%q: %w", key, err)
@@ -127,17 +126,17 @@ func (l *lab) withFunction(runtime string, v variant) []step {
 			}
 			return "", nil
 		}},
-		{label("upload 20 MB in parts"), func(ctx context.Context) (string, error) { return l.uploadBig(ctx, "in/big.png") }},
-		{label("an upload outside the filter triggers nothing"), func(ctx context.Context) (string, error) {
+		{name: "upload 20 MB in parts", run: func(ctx context.Context) (string, error) { return l.uploadBig(ctx, "in/big.png") }},
+		{name: "an upload outside the filter triggers nothing", run: func(ctx context.Context) (string, error) {
 			return "", l.uploadUnmatched(ctx)
 		}},
-		{label("invoke it with a test event and read the log tail"), func(ctx context.Context) (string, error) {
+		{name: "invoke it with a test event and read the log tail", run: func(ctx context.Context) (string, error) {
 			return "", l.invokeByHand(ctx, name)
 		}},
-		{label("read its log lines from CloudWatch Logs"), func(ctx context.Context) (string, error) {
+		{name: "read its log lines from CloudWatch Logs", run: func(ctx context.Context) (string, error) {
 			return l.readLogs(ctx, name)
 		}},
-		{label("delete the function and empty both buckets"), func(ctx context.Context) (string, error) {
+		{name: "delete the function and empty both buckets", run: func(ctx context.Context) (string, error) {
 			if err := l.removeNotification(ctx, l.source()); err != nil {
 				return "", err
 			}

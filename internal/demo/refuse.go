@@ -14,7 +14,7 @@ import (
 // refusals takes links out of the chain one at a time: each must hold alone.
 func (l *lab) refusals() []step {
 	return []step{
-		{"refused: an unsigned request", func(ctx context.Context) (string, error) {
+		{name: "an unsigned request", run: func(ctx context.Context) (string, error) {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.client.endpoint+"/"+l.source(), nil)
 			if err != nil {
 				return "", err
@@ -29,19 +29,19 @@ func (l *lab) refusals() []step {
 			}
 			return resp.Status, nil
 		}},
-		{"refused: a wrong secret", func(ctx context.Context) (string, error) {
+		{name: "a wrong secret", run: func(ctx context.Context) (string, error) {
 			thief := l.client.as(sigv4.Credentials{AccessKeyID: l.cfg.AccessID, SecretAccessKey: "guess"})
 			_, err := thief.s3(ctx, http.MethodGet, l.source(), "", "", nil, nil)
 			return expectRefusal(err, http.StatusForbidden, "SignatureDoesNotMatch")
 		}},
-		{"refused: a trigger on a function that does not let the bucket in", func(ctx context.Context) (string, error) {
+		{name: "a trigger on a function that does not let the bucket in", run: func(ctx context.Context) (string, error) {
 			name := "closed-" + l.suffix
 			if _, err := l.createFunction(ctx, name, l.cfg.Runtimes[0], variants[1], l.roleARN, l.destination()); err != nil {
 				return "", err
 			}
 			return expectRefusal(l.putNotification(ctx, l.source(), l.functionARN(name)), http.StatusBadRequest, "InvalidArgument")
 		}},
-		{"refused: a copy by a role that may not write", l.copyWithoutWrite},
+		{name: "a copy by a role that may not write", run: l.copyWithoutWrite},
 	}
 }
 

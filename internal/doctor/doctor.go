@@ -47,6 +47,9 @@ func Examine(ctx context.Context, cfg Config) []Finding {
 		f := Finding{What: "runtime " + s.Runtime.Name, OK: s.Source != "", State: s.Source + " " + s.Version}
 		if !f.OK {
 			f.State, f.Fix = "not installed", "run scripts/fetch-runtimes DIR, then davy runtime add --from DIR"
+			if s.Runtime.Family == runtimes.Python { // comes from the host
+				f.Fix = "install your distribution's package of " + s.Runtime.Name
+			}
 		}
 		found = append(found, f)
 	}

@@ -75,6 +75,9 @@ func Start(cfg Config) (*Process, error) {
 	}()
 	if err := <-started; err != nil {
 		ours.Close()
+		if rootless {
+			return nil, fmt.Errorf("start the launcher: this machine gives its users no user namespaces: no function can run (davy doctor says how to change that): %w", err)
+		}
 		return nil, fmt.Errorf("start the launcher: %w", err)
 	}
 	return p, nil

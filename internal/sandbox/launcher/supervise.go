@@ -106,6 +106,7 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (int, error) {
 func keepLauncher(ctx context.Context, cfg SuperviseConfig, control *packet.Conn) {
 	const longest = 5 * time.Second
 	delay := 20 * time.Millisecond
+	said := ""
 	for ctx.Err() == nil {
 		began := time.Now()
 		p, err := Start(cfg.Launcher)
@@ -123,9 +124,12 @@ func keepLauncher(ctx context.Context, cfg SuperviseConfig, control *packet.Conn
 		if ctx.Err() != nil {
 			return
 		}
-		cfg.Log.Error("launcher ended", "error", err)
+		if said != err.Error() { // and not at every attempt
+			said = err.Error()
+			cfg.Log.Error("launcher ended", "error", err)
+		}
 		if time.Since(began) > longest {
-			delay = 20 * time.Millisecond
+			delay, said = 20*time.Millisecond, ""
 		}
 		select {
 		case <-time.After(delay):
