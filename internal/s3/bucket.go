@@ -34,7 +34,8 @@ type bucket struct {
 	PublicAccess *publicAccess     `json:"publicAccess,omitempty"` // nil: deleted
 	Notify       []notification    `json:"notify,omitempty"`
 
-	rev int64
+	rev  int64
+	size int // of the document
 }
 
 const (
@@ -73,8 +74,22 @@ func (s *Service) Bucket(ctx context.Context, name string) (info Info, ok bool, 
 	return info, true, nil
 }
 
-// lookup reads a bucket; nil when there is none.
+// lookup finds a bucket; nil when there is none. The result is shared: it must
+// not be changed.
 func (s *Service) lookup(ctx context.Context, name string) (*bucket, error) {
+	b, ticket := s.buckets.get(name)
+	if b != nil {
+		return b, nil
+	}
+	b, err := s.load(ctx, name)
+	if b != nil {
+		s.buckets.put(b, ticket)
+	}
+	return b, err
+}
+
+// load reads a bucket from the store; nil when there is none.
+func (s *Service) load(ctx context.Context, name string) (*bucket, error) {
 	doc, err := s.store.Get(ctx, bucketDocs+name)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, nil
@@ -86,7 +101,7 @@ func (s *Service) lookup(ctx context.Context, name string) (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.rev = doc.Rev
+	b.rev, b.size = doc.Rev, len(doc.Value)
 	return b, nil
 }
 
@@ -94,29 +109,44 @@ func (s *Service) lookup(ctx context.Context, name string) (*bucket, error) {
 // owner.
 func (s *Service) bucket(ctx context.Context, name, owner string) (*bucket, error) {
 	b, err := s.lookup(ctx, name)
-	if err != nil {
+	if err := requireBucket(b, err, name, owner); err != nil {
 		return nil, err
 	}
+	return b, nil
+}
+
+func requireBucket(b *bucket, err error, name, owner string) error {
+	if err != nil {
+		return err
+	}
 	if b == nil {
-		return nil, errNoSuchBucket(name)
+		return errNoSuchBucket(name)
 	}
 	if owner != "" && owner != b.Owner {
-		return nil, errAccessDenied()
+		return errAccessDenied()
 	}
-	return b, nil
+	return nil
+}
+
+// commitBucket commits a batch that writes a bucket's document, which is
+// forgotten whatever the outcome: after an error it may be the new one.
+func (s *Service) commitBucket(ctx context.Context, name string, b state.Batch) error {
+	defer s.buckets.drop(name)
+	_, err := s.store.Commit(ctx, b)
+	return err
 }
 
 // setting changes a bucket's document.
 func (s *Service) setting(ctx context.Context, name, owner *string, change func(*bucket) error) error {
 	for range maxAttempts {
-		b, err := s.bucket(ctx, awsapi.Val(name), awsapi.Val(owner))
-		if err != nil {
+		b, err := s.load(ctx, awsapi.Val(name))
+		if err := requireBucket(b, err, awsapi.Val(name), awsapi.Val(owner)); err != nil {
 			return err
 		}
 		if err := change(b); err != nil {
 			return err
 		}
-		_, err = s.store.Commit(ctx, state.Batch{Ops: []state.Op{{Key: bucketDocs + b.Name, Value: encode(b), IfRev: b.rev}}})
+		err = s.commitBucket(ctx, b.Name, state.Batch{Ops: []state.Op{{Key: bucketDocs + b.Name, Value: encode(b), IfRev: b.rev}}})
 		if !errors.Is(err, state.ErrConflict) {
 			return storageError("commit bucket", err)
 		}
@@ -185,7 +215,7 @@ func (s *Service) CreateBucket(ctx context.Context, in *s3api.CreateBucketReques
 		Name: name, ID: newID(), Owner: call.Account, Region: region, Created: s.now().Unix(),
 		Tags: tags, PublicAccess: allBlocked(),
 	}
-	_, err = s.store.Commit(ctx, state.Batch{Ops: []state.Op{{Key: bucketDocs + name, Value: encode(b), IfRev: state.Absent}}})
+	err = s.commitBucket(ctx, name, state.Batch{Ops: []state.Op{{Key: bucketDocs + name, Value: encode(b), IfRev: state.Absent}}})
 	if errors.Is(err, state.ErrConflict) {
 		err = s.recreate(ctx, name, call.Account, region)
 	}
@@ -224,11 +254,11 @@ func (s *Service) recreate(ctx context.Context, name, account, region string) er
 func (s *Service) DeleteBucket(ctx context.Context, in *s3api.DeleteBucketRequest) (*s3api.DeleteBucketOutput, error) {
 	name := awsapi.Val(in.Bucket)
 	for range maxAttempts {
-		b, err := s.bucket(ctx, name, awsapi.Val(in.ExpectedBucketOwner))
-		if err != nil {
+		b, err := s.load(ctx, name)
+		if err := requireBucket(b, err, name, awsapi.Val(in.ExpectedBucketOwner)); err != nil {
 			return nil, err
 		}
-		_, err = s.store.Commit(ctx, state.Batch{
+		err = s.commitBucket(ctx, name, state.Batch{
 			Empty: []string{spaceObjects(b.ID), spaceVersions(b.ID)},
 			Ops: []state.Op{
 				{Key: bucketDocs + name, IfRev: b.rev},

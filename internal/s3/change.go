@@ -61,6 +61,7 @@ func (s *Service) update(ctx context.Context, name, owner, key string, plan func
 		c.batch.Checks = append(c.batch.Checks, state.Check{Key: bucketDocs + name, Rev: b.rev})
 		_, err = s.store.Commit(ctx, c.batch)
 		if errors.Is(err, state.ErrConflict) {
+			s.buckets.drop(name) // perhaps it is what changed
 			continue
 		}
 		if err != nil {

@@ -142,6 +142,7 @@ func (s *Service) CreateMultipartUpload(ctx context.Context, in *s3api.CreateMul
 			},
 		})
 		if errors.Is(err, state.ErrConflict) {
+			s.buckets.drop(b.Name) // perhaps it is what changed
 			continue
 		}
 		if err != nil {

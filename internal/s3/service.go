@@ -31,6 +31,7 @@ type Service struct {
 	every    time.Duration
 
 	clock   atomic.Uint64 // the last sequence number handed out
+	buckets bucketCache
 	keys    keyLocks
 	pins    pins
 	pending pending
