@@ -18,11 +18,31 @@ type lastUsed struct {
 }
 
 // Used notes that a request was signed with an access key, for
-// GetAccessKeyLastUsed. The gateway calls it once a signature is verified.
+// GetAccessKeyLastUsed, and of a role's session for GetRole. The gateway calls
+// it once a signature is verified.
 func (s *Service) Used(accessKeyID, service, region string) {
-	if _, known := s.snap.Load().keys[accessKeyID]; known {
+	now := s.snap.Load()
+	if _, known := now.keys[accessKeyID]; known {
 		s.used.Store(accessKeyID, lastUsed{s.now(), service, region})
+		return
 	}
+	if ss := s.sessions.get(accessKeyID, nil); ss != nil {
+		if r := now.byID[ss.Of]; r != nil && r.Kind == roleKind {
+			s.used.Store(r.ID, lastUsed{s.now(), service, region})
+		}
+	}
+}
+
+// roleLastUsed tells when and where a session of a role last made a request,
+// as far as this process has seen.
+func (s *snapshot) roleLastUsed(r *record) *iamapi.RoleLastUsed {
+	if home := s.peers.Of(s.account.Account); home != nil {
+		if v, ok := home.used.Load(r.ID); ok {
+			u := v.(lastUsed)
+			return &iamapi.RoleLastUsed{LastUsedDate: &u.at, Region: &u.region}
+		}
+	}
+	return &iamapi.RoleLastUsed{}
 }
 
 // holder finds whose access keys an operation is about: the user named, or

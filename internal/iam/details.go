@@ -8,25 +8,43 @@ import (
 	"davy/api/iamapi"
 )
 
-// detail is one entity of the account, under the name by which pages order
-// them: users first, then groups, roles and policies.
+// detail is one entity of the account. Pages have users first, then groups,
+// roles and policies.
 type detail struct {
-	name   string
 	record *record
 	policy *managed
+}
+
+// name is what pages order details by.
+func (d detail) name() string {
+	if d.policy != nil {
+		return "4/" + d.policy.Name + " " + d.policy.arnText
+	}
+	switch d.record.Kind {
+	case userKind:
+		return "1/" + d.record.Name
+	case groupKind:
+		return "2/" + d.record.Name
+	default:
+		return "3/" + d.record.Name
+	}
 }
 
 // GetAccountAuthorizationDetails returns everything that grants permissions in
 // the account, in pages. Of AWS's policies it has those that are in use.
 func (s *Service) GetAccountAuthorizationDetails(_ context.Context, in *iamapi.GetAccountAuthorizationDetailsRequest) (*iamapi.GetAccountAuthorizationDetailsResponse, error) {
 	now := s.snap.Load()
-	list, truncated, marker, err := page(now.details(in.Filter), func(d detail) string { return d.name }, in.Marker, in.MaxItems)
+	list, truncated, marker, err := page(now.details(in.Filter), detail.name, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
 	out := &iamapi.GetAccountAuthorizationDetailsResponse{
 		UserDetailList: []iamapi.UserDetail{}, GroupDetailList: []iamapi.GroupDetail{}, RoleDetailList: []iamapi.RoleDetail{},
 		Policies: []iamapi.ManagedPolicyDetail{}, IsTruncated: truncated, Marker: marker,
+	}
+	profiles := map[string][]*record{} // by role id
+	for _, p := range now.sorted(profileKind) {
+		profiles[p.RoleID] = append(profiles[p.RoleID], p)
 	}
 	for _, d := range list {
 		switch {
@@ -37,7 +55,7 @@ func (s *Service) GetAccountAuthorizationDetails(_ context.Context, in *iamapi.G
 		case d.record.Kind == groupKind:
 			out.GroupDetailList = append(out.GroupDetailList, d.record.groupDetail(now))
 		case d.record.Kind == roleKind:
-			out.RoleDetailList = append(out.RoleDetailList, d.record.roleDetail(now))
+			out.RoleDetailList = append(out.RoleDetailList, d.record.roleDetail(now, profiles[d.record.ID]))
 		}
 	}
 	return out, nil
@@ -48,23 +66,22 @@ func (s *snapshot) details(filter []iamapi.EntityType) []detail {
 	wanted := func(t iamapi.EntityType) bool { return len(filter) == 0 || slices.Contains(filter, t) }
 	var out []detail
 	for _, k := range []struct {
-		typ   iamapi.EntityType
-		kind  kind
-		order string
-	}{{iamapi.EntityTypeUser, userKind, "1/"}, {iamapi.EntityTypeGroup, groupKind, "2/"}, {iamapi.EntityTypeRole, roleKind, "3/"}} {
-		if !wanted(k.typ) {
-			continue
-		}
-		for _, r := range s.records[k.kind] {
-			out = append(out, detail{name: k.order + r.Name, record: r})
+		typ  iamapi.EntityType
+		kind kind
+	}{{iamapi.EntityTypeUser, userKind}, {iamapi.EntityTypeGroup, groupKind}, {iamapi.EntityTypeRole, roleKind}} {
+		if wanted(k.typ) {
+			for _, r := range s.sorted(k.kind) {
+				out = append(out, detail{record: r})
+			}
 		}
 	}
+	n := len(out)
 	for _, p := range s.policies {
 		if p.aws && wanted(iamapi.EntityTypeAWSManagedPolicy) && s.usage(p.arnText) != (useCount{}) || !p.aws && wanted(iamapi.EntityTypeLocalManagedPolicy) {
-			out = append(out, detail{name: "4/" + p.Name + " " + p.arnText, policy: p})
+			out = append(out, detail{policy: p})
 		}
 	}
-	slices.SortFunc(out, func(a, b detail) int { return order(a.name, b.name) })
+	slices.SortFunc(out[n:], func(a, b detail) int { return order(a.name(), b.name()) })
 	return out
 }
 
@@ -110,14 +127,14 @@ func (r *record) groupDetail(s *snapshot) iamapi.GroupDetail {
 	}
 }
 
-func (r *record) roleDetail(s *snapshot) iamapi.RoleDetail {
+func (r *record) roleDetail(s *snapshot, profiles []*record) iamapi.RoleDetail {
 	w := r.role(s, true)
 	out := iamapi.RoleDetail{
 		Arn: w.Arn, CreateDate: w.CreateDate, Path: w.Path, RoleId: w.RoleId, RoleName: w.RoleName, Tags: w.Tags,
 		AssumeRolePolicyDocument: w.AssumeRolePolicyDocument, PermissionsBoundary: w.PermissionsBoundary, RoleLastUsed: w.RoleLastUsed,
 		RolePolicyList: r.inlineDetails(), AttachedManagedPolicies: r.attachedDetails(s), InstanceProfileList: []iamapi.InstanceProfile{},
 	}
-	for _, p := range s.profilesOf(r.ID) {
+	for _, p := range profiles {
 		out.InstanceProfileList = append(out.InstanceProfileList, *p.profile(s, false))
 	}
 	return out

@@ -26,7 +26,7 @@ func (r *record) role(s *snapshot, whole bool) *iamapi.Role {
 		out.Description = new(r.Description)
 	}
 	if whole { // lists leave these out
-		out.Tags, out.PermissionsBoundary, out.RoleLastUsed = wireTags(r.Tags), boundary(r.Boundary), &iamapi.RoleLastUsed{}
+		out.Tags, out.PermissionsBoundary, out.RoleLastUsed = wireTags(r.Tags), boundary(r.Boundary), s.roleLastUsed(r)
 	}
 	return out
 }
@@ -235,12 +235,18 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, in *iamapi.UpdateA
 
 // DeleteRole deletes a role without policies. Its sessions end at once.
 func (s *Service) DeleteRole(ctx context.Context, in *iamapi.DeleteRoleRequest) (*iamapi.DeleteRoleOutput, error) {
-	return &iamapi.DeleteRoleOutput{}, s.remove(ctx, roleKind, in.RoleName, func(now *snapshot, r *record) error {
+	var id string
+	err := s.remove(ctx, roleKind, in.RoleName, func(now *snapshot, r *record) error {
 		if len(now.profilesOf(r.ID)) > 0 {
 			return deleteConflict("Cannot delete entity, must remove roles from instance profile first.")
 		}
+		id = r.ID
 		return nil
 	})
+	if err == nil {
+		s.used.Delete(id)
+	}
+	return &iamapi.DeleteRoleOutput{}, err
 }
 
 // ErrNoRole is returned for an ARN that names no role.

@@ -47,7 +47,7 @@ type Service struct {
 	mu       sync.Mutex // held by the one that changes the directory
 	snap     atomic.Pointer[snapshot]
 	sessions sessionCache
-	used     sync.Map   // access key id → lastUsed
+	used     sync.Map   // access key or role id → lastUsed
 	hashing  sync.Mutex // held while a password is hashed
 	report   atomic.Pointer[credentialReport]
 
