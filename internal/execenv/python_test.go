@@ -251,3 +251,27 @@ func doorPort(b *bench, f Function) int {
 	b.t.Helper()
 	return b.envs.fleets[f.ARN+" $LATEST"].idle[0].current.Load().addrs[listenHTTPS].(*net.TCPAddr).Port
 }
+
+func BenchmarkCold_Python(b *testing.B) {
+	bn := newSandboxedBench(b, nil)
+	f := bn.py(pythons(b)[0], "def handler(e, c): return e")
+	f.MemoryMB = 1769
+	n := 0
+	for b.Loop() {
+		n++
+		f.Revision = fmt.Sprint(n) // a new environment
+		bn.invoke(f, `{}`)
+	}
+}
+
+func BenchmarkWarm_Python(b *testing.B) {
+	bn := newSandboxedBench(b, nil)
+	f := bn.py(pythons(b)[0], "def handler(e, c): return e")
+	f.MemoryMB = 1769
+	bn.invoke(f, `{}`)
+	for b.Loop() {
+		if _, err := bn.envs.Invoke(b.Context(), f, Invocation{RequestID: testID, InvokedARN: f.ARN, Payload: []byte(`{}`)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

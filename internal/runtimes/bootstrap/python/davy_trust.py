@@ -3,13 +3,13 @@ authority. Only connections to these names trust it, and only it. boto3,
 requests, urllib and asyncio all connect through ssl.SSLContext.
 """
 
-import importlib.abc
-import importlib.util
 import sys
+from importlib.machinery import PathFinder
 
 
-class _Loader(importlib.abc.Loader):
-    """Loads a module as before and then changes it."""
+class _Loader:
+    """Loads a module as before and then changes it. (importlib.abc, where the
+    base classes are, takes longer to import than all the rest.)"""
 
     def __init__(self, loader, change):
         self._loader, self._change = loader, change
@@ -22,7 +22,7 @@ class _Loader(importlib.abc.Loader):
         self._change(module)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Sees the first import of ssl: a function that opens no connection does
     not pay for it."""
 
@@ -33,7 +33,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         if name != "ssl":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = PathFinder.find_spec(name)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, self._change)
         return spec
