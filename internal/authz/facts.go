@@ -229,8 +229,7 @@ func (f *facts) s3Key(key string) ([]string, bool) {
 		return one(f.in.text("MaxKeys"))
 	case "versionid":
 		if f.operation == "CopyObject" || f.operation == "UploadPartCopy" {
-			_, version, _ := strings.Cut(f.in.text("CopySource"), "versionId=")
-			return one(version)
+			return one(copyVersion(f.in.text("CopySource")))
 		}
 		return one(f.in.text("VersionId"))
 	case "locationconstraint":

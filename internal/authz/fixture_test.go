@@ -46,7 +46,8 @@ type world struct {
 	policies map[string]*policy.Document
 	owners   map[string]string
 	tags     map[string]map[string]string
-	entities map[string][2]string // kind/name: ARN, boundary
+	entities map[string][2]string         // kind/name: ARN, boundary
+	objects  map[string]map[string]string // tags by BUCKET/KEY?VERSION
 	broken   error
 }
 
@@ -80,6 +81,10 @@ func (w *world) ResourcePolicy(_ context.Context, resource string) (*policy.Docu
 	return nil, "", nil, nil
 }
 
+func (w *world) ObjectTags(_ context.Context, bucket, key, version string) (map[string]string, error) {
+	return w.objects[bucket+"/"+key+"?"+version], w.broken
+}
+
 var errBroken = errors.New("store is broken")
 
 func testAuthorizer(t testing.TB, cfg Config) *Authorizer {
@@ -96,7 +101,7 @@ func testAuthorizer(t testing.TB, cfg Config) *Authorizer {
 }
 
 func (w *world) authorizer(t testing.TB) *Authorizer {
-	return testAuthorizer(t, Config{Identities: w, Resources: w, Entities: w})
+	return testAuthorizer(t, Config{Identities: w, Resources: w, Entities: w, Objects: w})
 }
 
 func userPrincipal(name string) awsapi.Principal {

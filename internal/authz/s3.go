@@ -70,30 +70,58 @@ func (q *request) grantsACL() bool {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 func (q *request) copyObject() []need {
 	var out []need
+	object := q.objectARN()
+	// The source's tags come along unless the request says otherwise: they are
+	// read and written too.
+	tagsToo := q.operation == "CopyObject" && q.in.text("TaggingDirective") != "REPLACE"
+	tagged := false
 	for _, s := range copySources(q.in.text("CopySource")) {
 		n := need{action: "s3:GetObject", resource: s3ARN + s.object}
-		if s.version {
+		if s.version != "" {
 			n.action = "s3:GetObjectVersion"
 		}
 		out = append(out, n)
+		if !tagsToo || !q.hasTags(s) {
+			continue
+		}
+		n.action = "s3:GetObjectTagging"
+		if s.version != "" {
+			n.action = "s3:GetObjectVersionTagging"
+		}
+		out, tagged = append(out, n), true
 	}
-	object := q.objectARN()
 	out = append(out, need{action: "s3:PutObject", resource: object})
+	if tagged {
+		out = append(out, need{action: "s3:PutObjectTagging", resource: object})
+	}
 	return append(out, q.putExtras(object)...)
+}
+
+// hasTags reports whether the source of a copy has tags.
+func (q *request) hasTags(s copySource) bool {
+	bucket, key, ok := strings.Cut(s.object, "/")
+	if q.a.cfg.Objects == nil || !ok {
+		return false
+	}
+	tags, err := q.a.cfg.Objects.ObjectTags(q.ctx, bucket, key, s.version)
+	if err != nil {
+		q.failed = err
+	}
+	return len(tags) > 0
 }
 
 // copySource is what a CopySource header may name.
 type copySource struct {
 	object  string // BUCKET/KEY
-	version bool
+	version string // empty: the latest
 }
 
 // copySources reads a CopySource, URL-encoded BUCKET/KEY with an optional
 // versionId. Readers disagree on whether + stands for a space: every reading
 // must be allowed, so that no disagreement with the service can matter.
 func copySources(header string) []copySource {
-	path, query, hasQuery := strings.Cut(header, "?")
-	version := hasQuery && strings.HasPrefix(query, "versionId=")
+	path, _, _ := strings.Cut(header, "?")
+	version := copyVersion(header)
 	readings := []string{path}
 	if p, err := url.PathUnescape(path); err == nil {
 		readings[0] = p
@@ -106,6 +134,17 @@ func copySources(header string) []copySource {
 		out = append(out, copySource{object: strings.TrimPrefix(r, "/"), version: version})
 	}
 	return out
+}
+
+// copyVersion is the version that a CopySource names; empty: the latest. What
+// cannot be read is refused by the service.
+func copyVersion(header string) string {
+	_, query, _ := strings.Cut(header, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return ""
+	}
+	return values.Get("versionId")
 }
 
 func (q *request) headObject() []need {
