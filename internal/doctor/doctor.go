@@ -43,15 +43,30 @@ func Examine(ctx context.Context, cfg Config) []Finding {
 		seccomp(cfg.Root),
 	}
 	found = append(found, sandboxes(cfg)...)
-	for _, s := range cfg.Runtimes.List(ctx) {
+	return append(found, runtimesOf(cfg.Runtimes.List(ctx))...)
+}
+
+// runtimesOf judges the runtimes. Python comes from the host, which seldom has
+// every version: those it lacks are told on one line and are no fault.
+func runtimesOf(all []runtimes.Status) []Finding {
+	var found []Finding
+	var absent []string
+	for _, s := range all {
 		f := Finding{What: "runtime " + s.Runtime.Name, OK: s.Source != "", State: s.Source + " " + s.Version}
-		if !f.OK {
+		switch {
+		case s.Runtime.Custom():
+			f.State = "brought by each function"
+		case f.OK:
+		case s.Runtime.Family == runtimes.Python:
+			absent = append(absent, s.Runtime.Name)
+			continue
+		default:
 			f.State, f.Fix = "not installed", "run scripts/fetch-runtimes DIR, then davy runtime add --from DIR"
-			if s.Runtime.Family == runtimes.Python { // comes from the host
-				f.Fix = "install your distribution's package of " + s.Runtime.Name
-			}
 		}
 		found = append(found, f)
+	}
+	if len(absent) > 0 {
+		found = append(found, Finding{What: "other runtimes", OK: true, State: strings.Join(absent, ", ") + ": not on this machine; install your distribution's package of one to use it"})
 	}
 	return found
 }
