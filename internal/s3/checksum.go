@@ -79,7 +79,7 @@ func (a algorithm) new() hash.Hash {
 	case crc32C:
 		return crc32.New(castagnoli)
 	case crc64NVME:
-		return crc64.New(nvme)
+		return newNVME()
 	case sumMD5:
 		return md5.New()
 	case sumSHA1:
