@@ -50,7 +50,7 @@ func prepareDataDir(cfg *server.Config) error {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	if err := awaitUnused(cfg.DataDir); err != nil {
+	if err := awaitUnused(cfg.DataDir, 3*time.Second); err != nil {
 		return err
 	}
 	if inside {
@@ -141,9 +141,9 @@ func ours(dir string) error {
 }
 
 // awaitUnused fails when a server runs on the data directory. One that was
-// killed a moment ago may still be on its way out.
-func awaitUnused(dir string) error {
-	const patience, pause = 3 * time.Second, 20 * time.Millisecond
+// killed a moment ago may still be on its way out, for which it has patience.
+func awaitUnused(dir string, patience time.Duration) error {
+	const pause = 20 * time.Millisecond
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
