@@ -54,7 +54,11 @@ func issuer(text string) (string, error) {
 		strings.ContainsAny(text, "?#*") || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", validationError("Invalid Open ID Connect Provider URL")
 	}
-	return strings.TrimPrefix(text, u.Scheme+"://"), nil
+	name, ok := strings.CutPrefix(text, u.Scheme+"://")
+	if !ok { // the scheme in capitals
+		return "", validationError("Invalid Open ID Connect Provider URL")
+	}
+	return name, nil
 }
 
 // checkThumbprints accepts hex-encoded SHA-1 hashes of certificates.

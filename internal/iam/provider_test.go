@@ -68,6 +68,7 @@ func TestOpenIDConnectProvider_Refusals(t *testing.T) {
 		{"without TLS", create("http://id.example.com/a", nil, nil), "ValidationError", "Invalid Open ID Connect Provider URL"},
 		{"with a port", create("https://id.example.com:8443", nil, nil), "ValidationError", "Invalid Open ID Connect Provider URL"},
 		{"with a query", create("https://id.example.com/?a=b", nil, nil), "ValidationError", "Invalid Open ID Connect Provider URL"},
+		{"in capitals", create("HTTPS://a.example.com", nil, nil), "ValidationError", "Invalid Open ID Connect Provider URL"},
 		{"without a host", create("https:///path", nil, nil), "ValidationError", "Invalid Open ID Connect Provider URL"},
 		{"with a password", create("https://a:b@id.example.com", nil, nil), "ValidationError", "Invalid Open ID Connect Provider URL"},
 		{"too many clients", create("https://a.example.com", many, nil), "LimitExceeded", "Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: 100"},
@@ -83,7 +84,7 @@ func TestOpenIDConnectProvider_Refusals(t *testing.T) {
 
 // FuzzIssuer: a URL that is taken gives an ARN that finds its provider again.
 func FuzzIssuer(f *testing.F) {
-	for _, s := range []string{"https://id.example.com", "https://a/b/c/", "https://[::1]", "https://%41.example.com/", "http://a", "https://a/../b", "https://A\u212a"} {
+	for _, s := range []string{"https://id.example.com", "https://a/b/c/", "https://[::1]", "https://%41.example.com/", "http://a", "https://a/../b", "http://localhost:8080/x", "HTTPS://a", "https://A\u212a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

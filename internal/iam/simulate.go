@@ -91,6 +91,10 @@ func (s *snapshot) entity(text string) (*record, error) {
 	return nil, notFound(kind(k), name)
 }
 
+// simulationCost bounds one answer, in policies evaluated and statements told:
+// a page then ends early.
+const simulationCost = 100_000
+
 // simulate completes the question and asks it for one page of actions and
 // resources.
 func (s *Service) simulate(ctx context.Context, q *simulation, in *simulated) (*iamapi.SimulatePolicyResponse, error) {
@@ -119,15 +123,18 @@ func (s *Service) simulate(ctx context.Context, q *simulation, in *simulated) (*
 	}
 	total := len(q.actions) * len(q.resources)
 	out := &iamapi.SimulatePolicyResponse{EvaluationResults: []iamapi.EvaluationResult{}, IsTruncated: new(false)}
+	cost := 0
 	for i := start; i < total; i++ {
-		if len(out.EvaluationResults) == n {
+		if len(out.EvaluationResults) == n || cost > simulationCost {
 			out.IsTruncated, out.Marker = new(true), new(base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(i))))
 			break
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		out.EvaluationResults = append(out.EvaluationResults, q.ask(q.actions[i/len(q.resources)], q.resources[i%len(q.resources)]))
+		r := q.ask(q.actions[i/len(q.resources)], q.resources[i%len(q.resources)])
+		out.EvaluationResults = append(out.EvaluationResults, r)
+		cost += len(q.sources) + len(r.MatchedStatements)
 	}
 	return out, nil
 }

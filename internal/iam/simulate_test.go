@@ -158,6 +158,25 @@ func TestSimulateCustomPolicy(t *testing.T) {
 	}
 }
 
+// TestSimulate_isBounded: a question with many answers of many statements is
+// answered in pages that stay small, none of them empty.
+func TestSimulate_isBounded(t *testing.T) {
+	f := memory(t)
+	in := &iamapi.SimulateCustomPolicyRequest{MaxItems: new(int32(1000))}
+	for i := range 2000 {
+		in.PolicyInputList = append(in.PolicyInputList, allow("s3:*"))
+		in.ActionNames = append(in.ActionNames, fmt.Sprint("s3:Get", i))
+	}
+	out := must(f.SimulateCustomPolicy(t.Context(), in))(t)
+	if n := len(out.EvaluationResults); n == 0 || n > 50 || !*out.IsTruncated {
+		t.Errorf("a page of %d results of %d statements", n, len(out.EvaluationResults[0].MatchedStatements))
+	}
+	in.Marker = out.Marker
+	if next := must(f.SimulateCustomPolicy(t.Context(), in))(t); *next.EvaluationResults[0].EvalActionName != fmt.Sprint("s3:Get", len(out.EvaluationResults)) {
+		t.Errorf("the next page starts at %s", *next.EvaluationResults[0].EvalActionName)
+	}
+}
+
 func TestSimulate_Refusals(t *testing.T) {
 	f := memory(t)
 	ok := []string{allow("s3:*")}

@@ -24,9 +24,8 @@ type simulation struct {
 	actions, resources []string
 	context            policy.Values
 
-	sources  []source                    // all of the above
-	lines    map[*policy.Document][]span // of those that matched
-	spelling map[string]string           // condition keys as the policies write them
+	sources  map[*policy.Document]*sourceIndex // all of the above
+	spelling map[string]string                 // condition keys as the policies write them
 }
 
 // as lets a user or role ask. A group asks as nobody in particular.
@@ -157,40 +156,53 @@ func (q *simulation) matched(d *policy.Decision) []iamapi.Statement {
 		if !d.Explicit() && m.Layer != policy.IdentityLayer && m.Layer != policy.ResourceLayer {
 			continue
 		}
-		doc := m.Policy.Document
-		i := slices.IndexFunc(q.sources, func(s source) bool { return s.Document == doc })
-		if i < 0 {
-			continue
-		}
-		src := &q.sources[i]
+		src := q.sources[m.Policy.Document]
 		typ := iamapi.PolicySourceType(iamPolicyType)
 		if m.Layer == policy.ResourceLayer {
 			typ = resourcePolicyType
 		}
 		st := iamapi.Statement{SourcePolicyId: new(src.Name), SourcePolicyType: &typ}
-		if q.lines[doc] == nil {
-			q.lines[doc] = spans(src.text)
+		if src.places == nil {
+			src.find()
 		}
-		if all := q.lines[doc]; m.Statement.Index < len(all) {
-			at := all[m.Statement.Index]
-			st.StartPosition, st.EndPosition = position(src.text, at.start), position(src.text, at.end)
+		if m.Statement.Index < len(src.places) {
+			at := src.places[m.Statement.Index]
+			st.StartPosition, st.EndPosition = at[0], at[1]
 		}
 		out = append(out, st)
 	}
 	return out
 }
 
+// sourceIndex is a source with the places of its statements, once one of them
+// has matched.
+type sourceIndex struct {
+	source
+	places [][2]*iamapi.Position
+}
+
+func (s *sourceIndex) find() {
+	s.places = [][2]*iamapi.Position{}
+	for _, at := range spans(s.text) {
+		s.places = append(s.places, [2]*iamapi.Position{position(s.text, at.start), position(s.text, at.end)})
+	}
+}
+
 // index prepares what tells results where they come from.
 func (q *simulation) index() {
-	q.sources = slices.Concat(q.identity, q.boundary)
+	all := slices.Concat(q.identity, q.boundary)
 	for _, level := range q.control {
-		q.sources = append(q.sources, level...)
+		all = append(all, level...)
 	}
 	if q.resource != nil {
-		q.sources = append(q.sources, *q.resource)
+		all = append(all, *q.resource)
 	}
-	q.lines, q.spelling = map[*policy.Document][]span{}, map[string]string{}
-	for _, src := range q.sources {
+	q.sources, q.spelling = map[*policy.Document]*sourceIndex{}, map[string]string{}
+	for _, src := range all {
+		if q.sources[src.Document] != nil {
+			continue // attached to the user and to its group
+		}
+		q.sources[src.Document] = &sourceIndex{source: src}
 		for _, k := range contextKeys(src.Document, src.text) {
 			q.spelling[strings.ToLower(k)] = k
 		}
