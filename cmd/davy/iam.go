@@ -15,7 +15,7 @@ import (
 // runIAM explains a decision of a running server.
 func runIAM(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] != "explain" {
-		return errors.New("usage: davy iam explain --principal ARN --action ACTION [--resource ARN] [--context KEY=VALUE]...")
+		return errors.New("usage: davy iam explain --principal ARN --action ACTION [--resource ARN] [--context KEY=VALUE] (-h lists the flags)")
 	}
 	q := operator.Question{Context: map[string][]string{}}
 	fs := flag.NewFlagSet("davy iam explain", flag.ContinueOnError)
