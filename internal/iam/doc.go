@@ -25,6 +25,9 @@
 //	iam/policy/NAME    a customer-managed policy with its versions
 //	iam/key/ID         reserves an access key id; the value is the id of its owner
 //
+// That is the first account's. Accounts that were added have the same below
+// accounts/ID/, and a directory each; Accounts has them all.
+//
 // NAME is in lower case. Passwords are there as hashes only. Other secrets lie
 // in the store as they are: SigV4 needs them in clear, so whoever reads the
 // data directory is the account. They are never logged.
