@@ -89,6 +89,12 @@ func BenchmarkScale(b *testing.B) {
 		run("ListRolesFurther", func() error {
 			return second(f.ListRoles(ctx, &iamapi.ListRolesRequest{MaxItems: new(int32(10)), Marker: first.Marker}))
 		})
+		run("AuthorizationDetails", func() error {
+			return second(f.GetAccountAuthorizationDetails(ctx, &iamapi.GetAccountAuthorizationDetailsRequest{MaxItems: new(int32(10))}))
+		})
+		run("SimulatePrincipalPolicy", func() error {
+			return second(f.SimulatePrincipalPolicy(ctx, &iamapi.SimulatePrincipalPolicyRequest{PolicySourceArn: &p.ARN, ActionNames: []string{"s3:GetObject"}}))
+		})
 		i := 0
 		run("CreateUser", func() error {
 			i++

@@ -2,10 +2,13 @@ package iam
 
 import (
 	"context"
+	"encoding/base64"
 	"slices"
+	"sort"
 	"strings"
 
 	"davy/api/iamapi"
+	"davy/internal/awsapi"
 )
 
 // detail is one entity of the account. Pages have users first, then groups,
@@ -34,7 +37,7 @@ func (d detail) name() string {
 // the account, in pages. Of AWS's policies it has those that are in use.
 func (s *Service) GetAccountAuthorizationDetails(_ context.Context, in *iamapi.GetAccountAuthorizationDetailsRequest) (*iamapi.GetAccountAuthorizationDetailsResponse, error) {
 	now := s.snap.Load()
-	list, truncated, marker, err := page(now.details(in.Filter), detail.name, in.Marker, in.MaxItems)
+	list, truncated, marker, err := page(now.details(in), detail.name, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
@@ -61,21 +64,30 @@ func (s *Service) GetAccountAuthorizationDetails(_ context.Context, in *iamapi.G
 	return out, nil
 }
 
-// details returns what the filter lets through, in the order of pages.
-func (s *snapshot) details(filter []iamapi.EntityType) []detail {
-	wanted := func(t iamapi.EntityType) bool { return len(filter) == 0 || slices.Contains(filter, t) }
+// details returns what the filter lets through, in the order of pages: as much
+// as tells one page and whether there is another.
+func (s *snapshot) details(in *iamapi.GetAccountAuthorizationDetailsRequest) []detail {
+	wanted := func(t iamapi.EntityType) bool { return len(in.Filter) == 0 || slices.Contains(in.Filter, t) }
+	const most = 1001
+	after, _ := base64.RawURLEncoding.DecodeString(awsapi.Val(in.Marker)) // page refuses a bad one
 	var out []detail
 	for _, k := range []struct {
 		typ  iamapi.EntityType
 		kind kind
 	}{{iamapi.EntityTypeUser, userKind}, {iamapi.EntityTypeGroup, groupKind}, {iamapi.EntityTypeRole, roleKind}} {
-		if wanted(k.typ) {
-			for _, r := range s.sorted(k.kind) {
-				out = append(out, detail{record: r})
-			}
+		if !wanted(k.typ) {
+			continue
+		}
+		list := s.sorted(k.kind)
+		list = list[sort.Search(len(list), func(i int) bool { return order(detail{record: list[i]}.name(), string(after)) > 0 }):]
+		for _, r := range list[:min(len(list), most-len(out))] {
+			out = append(out, detail{record: r})
 		}
 	}
 	n := len(out)
+	if n == most {
+		return out
+	}
 	for _, p := range s.policies {
 		if p.aws && wanted(iamapi.EntityTypeAWSManagedPolicy) && s.usage(p.arnText) != (useCount{}) || !p.aws && wanted(iamapi.EntityTypeLocalManagedPolicy) {
 			out = append(out, detail{policy: p})

@@ -238,3 +238,37 @@ func TestAbsent(t *testing.T) {
 	_, err := f.CreateRole(ctx, &iamapi.CreateRoleRequest{RoleName: new("AWSServiceRoleForX"), Path: new("/aws-service-role/x.amazonaws.com/"), AssumeRolePolicyDocument: new(trustLambda)})
 	refused(t, err, "InvalidInput", "reserved for service-linked roles")
 }
+
+// TestDetails_manyPages: pages of a large directory join without gap or
+// repetition, whatever their size.
+func TestDetails_manyPages(t *testing.T) {
+	s := &snapshot{order: map[kind][]*record{}}
+	for _, k := range []kind{userKind, groupKind, roleKind} {
+		for i := range 1300 {
+			s.order[k] = append(s.order[k], &record{Kind: k, Name: fmt.Sprintf("n%04d", i)})
+		}
+	}
+	for _, size := range []int32{7, 1000} {
+		in := &iamapi.GetAccountAuthorizationDetailsRequest{MaxItems: &size}
+		seen := 0
+		for last := ""; ; {
+			list, truncated, marker, err := page(s.details(in), detail.name, in.Marker, in.MaxItems)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range list {
+				if d.name() <= last {
+					t.Fatalf("%s after %s", d.name(), last)
+				}
+				last = d.name()
+				seen++
+			}
+			if in.Marker = marker; !*truncated {
+				break
+			}
+		}
+		if seen != 3900 {
+			t.Errorf("%d entities in pages of %d", seen, size)
+		}
+	}
+}
