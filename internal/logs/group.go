@@ -59,6 +59,9 @@ const deleteBatch = 500
 
 // DeleteLogGroup removes a group with its streams and events.
 func (s *Service) DeleteLogGroup(ctx context.Context, in *logsapi.DeleteLogGroupRequest) (*logsapi.DeleteLogGroupOutput, error) {
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	g, err := s.group(ctx, in.LogGroupName, nil)
 	if err != nil {
 		return nil, err
@@ -130,6 +133,9 @@ func (s *Service) DescribeLogGroups(ctx context.Context, in *logsapi.DescribeLog
 	out := &logsapi.DescribeLogGroupsResponse{LogGroups: []logsapi.LogGroup{}}
 	if in.LogGroupClass != nil && *in.LogGroupClass != logsapi.LogGroupClassStandard {
 		return out, nil
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
 	}
 	at := placeOf(ctx)
 	var only []string

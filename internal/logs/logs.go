@@ -3,7 +3,8 @@
 //
 // What PutLogEvents acknowledged is durable. What a function prints is queued
 // in memory first, so that an invocation never waits for storage: those lines
-// are durable moments later, and a kill loses at most what was queued.
+// are durable moments later, and a kill loses at most what was queued. Who
+// reads a group, or deletes it, sees every line that was queued before.
 //
 // Documents (neither an account nor a region contains a slash; a group's name
 // may, and is the rest of its key):
@@ -22,6 +23,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"davy/api/logsapi"
@@ -42,6 +44,8 @@ type Config struct {
 type Service struct {
 	logsapi.Unimplemented
 	cfg Config
+
+	sink atomic.Pointer[Sink] // whose lines readers wait for; nil: none
 
 	mu    sync.Mutex
 	spans map[string]span // by group id and stream: when its events happened
@@ -146,6 +150,14 @@ func (s *Service) group(ctx context.Context, name, identifier *string) (*group, 
 	return s.groupAt(ctx, at, *name)
 }
 
+// catchUp waits until the lines queued so far are stored.
+func (s *Service) catchUp(ctx context.Context) error {
+	if sink := s.sink.Load(); sink != nil {
+		return sink.catchUp(ctx)
+	}
+	return nil
+}
+
 // groupName is the name in a group's identifier.
 func groupName(identifier string, at place) (string, error) {
 	if !strings.HasPrefix(identifier, "arn:") {
@@ -198,6 +210,9 @@ func newID() string {
 
 // update changes a group, again when another change came in between.
 func (s *Service) update(ctx context.Context, name string, change func(*group) error) error {
+	if err := s.catchUp(ctx); err != nil {
+		return err
+	}
 	for {
 		g, err := s.group(ctx, &name, nil)
 		if err != nil {

@@ -459,6 +459,51 @@ func TestSink_CreatesAndWrites(t *testing.T) {
 	}
 }
 
+func TestSink_WhoReadsSeesWhatWasWrittenBefore(t *testing.T) {
+	f := newFixture(t)
+	perm := &allow{may: map[string]bool{"logs:CreateLogGroup": true, "logs:CreateLogStream": true, "logs:PutLogEvents": true}}
+	s, err := NewSink(t.Context(), SinkConfig{Service: f.Service, Permissions: perm})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	group, st := new("g"), execenv.LogStream{Account: "123456789012", Region: "eu-west-1", Group: "g", Stream: "s", RoleARN: "r"}
+	for name, finds := range map[string]func() (bool, error){
+		"FilterLogEvents": func() (bool, error) {
+			out, err := f.FilterLogEvents(f.ctx, &logsapi.FilterLogEventsRequest{LogGroupName: group})
+			return err == nil && len(out.Events) == 1, err
+		},
+		"GetLogEvents": func() (bool, error) {
+			out, err := f.GetLogEvents(f.ctx, &logsapi.GetLogEventsRequest{LogGroupName: group, LogStreamName: &st.Stream})
+			return err == nil && len(out.Events) == 1, err
+		},
+		"DescribeLogStreams": func() (bool, error) {
+			out, err := f.DescribeLogStreams(f.ctx, &logsapi.DescribeLogStreamsRequest{LogGroupName: group})
+			return err == nil && len(out.LogStreams) == 1, err
+		},
+		"DescribeLogGroups": func() (bool, error) {
+			out, err := f.DescribeLogGroups(f.ctx, &logsapi.DescribeLogGroupsRequest{})
+			return err == nil && len(out.LogGroups) == 1, err
+		},
+		"PutRetentionPolicy": func() (bool, error) {
+			_, err := f.PutRetentionPolicy(f.ctx, &logsapi.PutRetentionPolicyRequest{LogGroupName: group, RetentionInDays: new(int32(7))})
+			return err == nil, err
+		},
+		"DeleteLogStream": func() (bool, error) {
+			_, err := f.DeleteLogStream(f.ctx, &logsapi.DeleteLogStreamRequest{LogGroupName: group, LogStreamName: &st.Stream})
+			return err == nil, err
+		},
+	} {
+		s.Write(t.Context(), st, f.now, "line")
+		if ok, err := finds(); !ok {
+			t.Errorf("%s: not there, %v", name, err)
+		}
+		if _, err := f.DeleteLogGroup(f.ctx, &logsapi.DeleteLogGroupRequest{LogGroupName: group}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSink_WritesNothingWithoutPermission(t *testing.T) {
 	for _, missing := range []string{"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"} {
 		t.Run(missing, func(t *testing.T) {

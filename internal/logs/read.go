@@ -32,6 +32,9 @@ var beginning = state.Cursor{Timestamp: 0, Seq: 1}
 // one, its last events, or its first with startFromHead.
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 func (s *Service) GetLogEvents(ctx context.Context, in *logsapi.GetLogEventsRequest) (*logsapi.GetLogEventsResponse, error) {
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	g, err := s.group(ctx, in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
 		return nil, err
@@ -122,6 +125,9 @@ func (s *Service) FilterLogEvents(ctx context.Context, in *logsapi.FilterLogEven
 	match, err := pattern.Parse(awsapi.Val(in.FilterPattern))
 	if err != nil {
 		return nil, invalid("Invalid filter pattern: %v", err)
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
 	}
 	g, err := s.group(ctx, in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {

@@ -101,6 +101,7 @@ func NewSink(ctx context.Context, cfg SinkConfig) (*Sink, error) {
 		answers: make(map[question]answer), ready: make(map[execenv.LogStream]string), warned: make(map[question]time.Time),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.svc.sink.Store(s)
 	go s.work()
 	return s, nil
 }
@@ -143,6 +144,22 @@ func (s *Sink) Flush(ctx context.Context, stream execenv.LogStream) error {
 		goal++ // the next pass takes it
 		signal(s.hurry)
 	}
+	return s.await(ctx, goal)
+}
+
+// catchUp waits until everything that was written so far can be read.
+func (s *Sink) catchUp(ctx context.Context) error {
+	s.mu.Lock()
+	goal := s.pass
+	if len(s.queued) > 0 {
+		goal++
+		signal(s.hurry)
+	}
+	return s.await(ctx, goal)
+}
+
+// await waits until a pass has ended. It is called with mu and releases it.
+func (s *Sink) await(ctx context.Context, goal int) error {
 	for s.done < goal {
 		turn := s.turn
 		s.mu.Unlock()

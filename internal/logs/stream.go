@@ -68,6 +68,9 @@ func (s *Service) stream(ctx context.Context, g *group, name string) error {
 
 // DeleteLogStream removes a stream with its events.
 func (s *Service) DeleteLogStream(ctx context.Context, in *logsapi.DeleteLogStreamRequest) (*logsapi.DeleteLogStreamOutput, error) {
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
+	}
 	g, err := s.group(ctx, in.LogGroupName, nil)
 	if err != nil {
 		return nil, err
@@ -96,6 +99,9 @@ func (s *Service) DescribeLogStreams(ctx context.Context, in *logsapi.DescribeLo
 	byTime := in.OrderBy != nil && *in.OrderBy == logsapi.OrderByLastEventTime
 	if byTime && in.LogStreamNamePrefix != nil {
 		return nil, invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return nil, err
 	}
 	g, err := s.group(ctx, in.LogGroupName, in.LogGroupIdentifier)
 	if err != nil {
