@@ -195,7 +195,7 @@ func (es *Environments) session(ctx context.Context, f Function) (Credentials, e
 	if es.cfg.Credentials == nil {
 		return Credentials{}, nil
 	}
-	c, err := es.cfg.Credentials.RoleSession(ctx, f.RoleARN, f.Name)
+	c, err := es.cfg.Credentials.RoleSession(ctx, f.RoleARN, f.Name, f.ARN)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("assume execution role: %w", err)
 	}

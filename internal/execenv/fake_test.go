@@ -446,7 +446,7 @@ func (b *bench) invoke(f Function, payload string) Outcome {
 // sessionOf is a CredentialSource with one answer.
 type sessionOf Credentials
 
-func (s sessionOf) RoleSession(context.Context, string, string) (Credentials, error) {
+func (s sessionOf) RoleSession(context.Context, string, string, string) (Credentials, error) {
 	return Credentials(s), nil
 }
 

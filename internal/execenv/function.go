@@ -66,7 +66,8 @@ type Credentials struct {
 // CredentialSource assumes an execution role for Lambda. The error is
 // returned when the role no longer trusts lambda.amazonaws.com.
 type CredentialSource interface {
-	RoleSession(ctx context.Context, roleARN, sessionName string) (Credentials, error)
+	// RoleSession makes a session for the function with the unqualified ARN.
+	RoleSession(ctx context.Context, roleARN, sessionName, functionARN string) (Credentials, error)
 }
 
 // LogSink receives a function's log lines. Implementations check the role's

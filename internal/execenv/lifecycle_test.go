@@ -263,7 +263,7 @@ func TestInvoke_ErrorsOfThePlatform(t *testing.T) {
 
 type noSession struct{ err error }
 
-func (n noSession) RoleSession(context.Context, string, string) (Credentials, error) {
+func (n noSession) RoleSession(context.Context, string, string, string) (Credentials, error) {
 	return Credentials{}, n.err
 }
 

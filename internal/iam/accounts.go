@@ -298,11 +298,11 @@ func (a *Accounts) Resource(ctx context.Context, resourceARN string) (doc *polic
 	return nil, "", nil, nil
 }
 
-// RoleSession returns credentials of a role for the Lambda service: see
-// Service.RoleSession.
-func (a *Accounts) RoleSession(ctx context.Context, roleARN, sessionName string) (SessionCredentials, error) {
+// FunctionSession returns credentials of a role for a function: see
+// Service.FunctionSession.
+func (a *Accounts) FunctionSession(ctx context.Context, roleARN, sessionName, functionARN string) (SessionCredentials, error) {
 	if s := a.ofARN(roleARN); s != nil {
-		return s.RoleSession(ctx, roleARN, sessionName)
+		return s.FunctionSession(ctx, roleARN, sessionName, functionARN)
 	}
 	return SessionCredentials{}, ErrNoRole
 }

@@ -212,9 +212,16 @@ func (s *Service) Trusts(_ context.Context, roleARN, service string) error {
 	return nil
 }
 
-// RoleSession returns credentials of a role for the Lambda service, which the
-// role must trust. The session lasts twelve hours and is named by sessionName.
+// RoleSession is FunctionSession for no function in particular.
 func (s *Service) RoleSession(ctx context.Context, roleARN, sessionName string) (SessionCredentials, error) {
+	return s.FunctionSession(ctx, roleARN, sessionName, "")
+}
+
+// FunctionSession returns credentials of a role, which must trust the Lambda
+// service, for a function, which is the session's lambda:SourceFunctionArn.
+// The session lasts twelve hours and is named by sessionName.
+// https://docs.aws.amazon.com/lambda/latest/dg/permissions-source-function-arn.html
+func (s *Service) FunctionSession(ctx context.Context, roleARN, sessionName, functionARN string) (SessionCredentials, error) {
 	if err := s.Trusts(ctx, roleARN, lambdaService); err != nil {
 		return SessionCredentials{}, err
 	}
@@ -222,7 +229,11 @@ func (s *Service) RoleSession(ctx context.Context, roleARN, sessionName string) 
 	if r == nil {
 		return SessionCredentials{}, ErrNoRole
 	}
-	c, err := s.open(&session{Of: r.ID, Name: sessionName}, lambdaSession)
+	ss := &session{Of: r.ID, Name: sessionName}
+	if functionARN != "" {
+		ss.Claims = map[string]string{"lambda:sourcefunctionarn": functionARN}
+	}
+	c, err := s.open(ss, lambdaSession)
 	if err != nil {
 		return SessionCredentials{}, err
 	}

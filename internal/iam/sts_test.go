@@ -291,6 +291,10 @@ func TestRoleSession(t *testing.T) {
 	bad := f.role("bad", strings.Replace(trustLambda, "lambda.", "ec2.", 1))
 	other := f.role("other", strings.Replace(trustLambda, `"sts:AssumeRole"}`, `"sts:AssumeRole","Condition":{"StringEquals":{"aws:SourceAccount":"111111111111"}}}`, 1))
 	must(f.AttachRolePolicy(ctx, &iamapi.AttachRolePolicyRequest{RoleName: new("good"), PolicyArn: new("arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole")}))(t)
+	of := must(f.FunctionSession(ctx, good, "function", "arn:aws:lambda:us-east-1:000000000000:function:f"))(t)
+	if g := must(f.Grants(ctx, f.lookup(of.AccessKeyID, of.SessionToken)))(t); len(g.More["lambda:sourcefunctionarn"]) != 1 {
+		t.Errorf("a function's session has %v", g.More)
+	}
 	c := must(f.RoleSession(ctx, good, "function"))(t)
 	p := f.lookup(c.AccessKeyID, c.SessionToken)
 	if p.ARN != "arn:aws:sts::000000000000:assumed-role/good/function" || !f.may(p, "logs:PutLogEvents") || f.may(p, "s3:GetObject") {

@@ -195,8 +195,8 @@ func isRoleError(err error) bool {
 // sessions gives execenv the credentials of execution roles.
 type sessions struct{ iam *iam.Accounts }
 
-func (s sessions) RoleSession(ctx context.Context, roleARN, name string) (execenv.Credentials, error) {
-	c, err := s.iam.RoleSession(ctx, roleARN, name)
+func (s sessions) RoleSession(ctx context.Context, roleARN, name, functionARN string) (execenv.Credentials, error) {
+	c, err := s.iam.FunctionSession(ctx, roleARN, name, functionARN)
 	if err != nil {
 		return execenv.Credentials{}, err
 	}
