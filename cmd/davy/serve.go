@@ -61,6 +61,7 @@ func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	fs.StringVar(&s.Server.RootSecretKey, "root-secret-key", "", "its `secret`")
 	fs.StringVar(&s.Server.RuntimesDir, "runtimes", "", "`directory` of installed runtimes (default DIR/runtimes)")
 	fs.IntVar(&s.Server.Concurrency, "concurrency", 1000, "concurrent executions of the account in a region")
+	fs.IntVar(&s.Server.PoolMemory, "pool-memory", 512, "`MiB` that booted runtimes may hold which wait for cold starts; 0: none wait")
 	fs.DurationVar(&s.Server.Drain, "drain", 30*time.Second, "how long requests and functions under way may take to end after SIGTERM")
 	fs.StringVar(&s.LogFormat, "log-format", "text", "text or json")
 	fs.TextVar(&s.LogLevel, "log-level", slog.LevelInfo, "debug (with a line per request), info, warn or error")
@@ -105,6 +106,8 @@ func (s *serveSettings) check() error {
 		return fmt.Errorf("--root-access-key %q: want letters, digits and _, at most 128", s.Server.RootAccessKey)
 	case s.Server.RootSecretKey != "" && !secretKeyForm.MatchString(s.Server.RootSecretKey):
 		return errors.New("--root-secret-key: want 1 to 128 ASCII characters without spaces")
+	case s.Server.PoolMemory < 0 || s.Server.PoolMemory > 1<<20:
+		return fmt.Errorf("--pool-memory %d: want 0 to %d", s.Server.PoolMemory, 1<<20)
 	case s.Server.Concurrency < 1:
 		return fmt.Errorf("--concurrency %d: want at least 1", s.Server.Concurrency)
 	case s.Server.Drain < 0:

@@ -33,6 +33,7 @@ type frameType uint8
 const (
 	frameInit   frameType = 1 // metadata initMeta
 	frameInvoke frameType = 2 // metadata invokeMeta, bytes: the event
+	frameWarm   frameType = 3 // metadata warmMeta; answered by frameBooted
 
 	frameBooted    frameType = 16 // text: JSON, the bootstrap waits for a function
 	frameReady     frameType = 17 // the handler is loaded
@@ -59,6 +60,12 @@ type initMeta struct {
 	Callbacks       bool              `json:"callbacks"`
 	CAFile          string            `json:"caFile,omitempty"`
 	TrustedSuffixes []string          `json:"trustedSuffixes,omitempty"`
+}
+
+// warmMeta names the modules that a runtime of the pool imports before it has a
+// function.
+type warmMeta struct {
+	Modules []string `json:"modules"`
 }
 
 type invokeMeta struct {

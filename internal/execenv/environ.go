@@ -72,6 +72,9 @@ func startSettings(f Function) []string {
 // heapFlags bound V8's heap by the function's memory as AWS's runtime does: a
 // tenth for the young generation, the rest for the old one. What the function
 // sets in NODE_OPTIONS wins.
+//
+// V8 takes them at its start alone: v8.setFlagsFromString changes nothing about
+// a heap that is there.
 func heapFlags(f Function) []string {
 	if !strings.HasPrefix(f.Runtime, runtimes.NodeJS) {
 		return nil

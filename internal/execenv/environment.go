@@ -39,11 +39,13 @@ type environment struct {
 	current  atomic.Pointer[process] // for Close to kill; nil: to be started
 	frozen   bool
 	initFor  time.Duration // of a first init not yet reported
+	path     InitPath      // of the process, until its first invocation; then warm
 	peak     int64         // bytes of memory used at most, when last measured
 	measured time.Time
-	expires  time.Time // of its credentials; zero: not started
-	release  func()    // of the code
-	booted   func()    // lets the next runtime boot
+	expires  time.Time       // of its credentials; zero: not started
+	mounts   []sandbox.Mount // of the code; nil: not there yet
+	release  func()          // of the code
+	booted   func()          // lets the next runtime boot
 }
 
 // job is an invocation on its way through an environment.
@@ -84,12 +86,21 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 // run is an environment's life: init, invocations, end.
 func (e *environment) run() {
 	defer e.stop()
-	if !e.admitted() {
+	e.es.pool.began()
+	settled := sync.OnceFunc(e.es.pool.settled)
+	defer settled()
+	launch, err := e.prepare()
+	if err != nil {
+		e.fleet.startFailed(err)
+		return
+	}
+	sp := e.spare(launch)
+	if sp == nil && !e.admitted() {
 		return
 	}
 	started := time.Now()
-	e.rec.line(initStartLine(e.es.runtimeLabel(e.fn)))
-	fail, err := e.start(started.Add(e.es.cfg.InitTimeout))
+	e.rec.line(initStartLine(runtimeLabel(launch, e.fn.Region)))
+	fail, err := e.start(launch, sp, started.Add(e.es.cfg.InitTimeout))
 	if err != nil {
 		e.fleet.startFailed(err)
 		return
@@ -99,8 +110,11 @@ func (e *environment) run() {
 	} else {
 		e.initFor = time.Since(started)
 	}
-	e.es.log.Debug("environment ready", "env", e.id, "function", e.fn.ARN, "init", time.Since(started), "ok", fail == nil)
+	took := time.Since(started)
+	e.es.log.Debug("environment ready", "env", e.id, "function", e.fn.ARN, "path", e.path, "init", took, "ok", fail == nil)
+	e.es.cfg.Observer.Initialized(e.fn, e.path, took, fail == nil)
 	e.fleet.started(e)
+	settled()
 
 	idle := time.NewTimer(e.es.cfg.Idle)
 	defer idle.Stop()
@@ -214,9 +228,37 @@ func (e *environment) admitted() bool {
 	return e.fleet.needed()
 }
 
-// start boots a runtime, assigns the function to it and waits until its
-// handler is loaded.
-func (e *environment) start(deadline time.Time) (*failure, error) {
+// prepare gets what an environment is made of: how its runtime is started, and
+// the function's code.
+func (e *environment) prepare() (runtimes.Launch, error) {
+	launch, err := e.es.cfg.Runtimes.Launch(e.es.ctx, e.fn.Runtime)
+	if err != nil {
+		return launch, fmt.Errorf("%w: %w", ErrRuntime, err)
+	}
+	if e.mounts == nil {
+		e.mounts, err = e.functionMounts(e.es.ctx)
+	}
+	return launch, err
+}
+
+// spare takes a booted runtime from the pool. It returns nil when none fits
+// or none is there: then the environment boots its own.
+func (e *environment) spare(l runtimes.Launch) *spare {
+	if e.es.pool == nil {
+		return nil
+	}
+	k, fits := e.es.kindOf(e.fn, l, e.mounts[0].Source)
+	if !fits {
+		return nil
+	}
+	sp := e.es.pool.take(k)
+	e.es.cfg.Observer.PoolAsked(e.fn, sp != nil)
+	return sp
+}
+
+// start makes a runtime the function's and waits until its handler is loaded.
+// Without a spare it boots one.
+func (e *environment) start(launch runtimes.Launch, sp *spare, deadline time.Time) (fail *failure, err error) {
 	ctx := e.es.ctx
 	session := make(chan Credentials, 1)
 	sessionErr := make(chan error, 1)
@@ -228,42 +270,25 @@ func (e *environment) start(deadline time.Time) (*failure, error) {
 		}
 		session <- c
 	})
-	launch, err := e.es.cfg.Runtimes.Launch(ctx, e.fn.Runtime)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRuntime, err)
+	if sp != nil && !e.adopt(sp) {
+		sp = nil
 	}
-	mounts, err := e.functionMounts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	plan := seed{launch: launch, fn: &e.fn, mounts: mounts}
 	var creds Credentials
-	if launch.Runtime.Custom() { // which is given everything when it starts
-		if creds, err = awaitSession(session, sessionErr); err != nil {
-			return nil, err
+	if sp == nil {
+		plan := seed{launch: launch, fn: &e.fn, mounts: e.mounts}
+		if launch.Runtime.Custom() { // which is given everything when it starts
+			if creds, err = awaitSession(session, sessionErr); err != nil {
+				return nil, err
+			}
+			plan.program = programIn(e.mounts)
+			plan.env = functionEnv(e.fn, e.rec.stream.Stream, creds)
+			if plan.program == "" {
+				return invalidEntry("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), nil
+			}
 		}
-		plan.program = programIn(mounts)
-		plan.env = functionEnv(e.fn, e.rec.stream.Stream, creds)
-		if plan.program == "" {
-			return invalidEntry("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), nil
+		if fail, err = e.boot(plan, deadline); fail != nil || err != nil {
+			return fail, err
 		}
-	}
-	p, err := e.es.boot(ctx, e.id, plan)
-	if reason, ok := execFailure(err, plan.program); ok {
-		return invalidEntry(reason), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	e.current.Store(p)
-	if e.es.closed() { // Close may have passed by before it could see p
-		p.sb.Kill()
-	}
-	p.record(e.rec)
-	err = p.awaitBooted(deadline)
-	e.booted() // the function's own init may take its time
-	if err != nil {
-		return e.initFailure(p, err, deadline), nil
 	}
 	if !launch.Runtime.Custom() {
 		if creds, err = awaitSession(session, sessionErr); err != nil {
@@ -271,20 +296,61 @@ func (e *environment) start(deadline time.Time) (*failure, error) {
 		}
 	}
 	e.expires = creds.Expires
-	return e.assign(p, launch, mounts, creds, deadline)
+	return e.assign(e.current.Load(), launch, creds, deadline)
 }
 
-// assign makes a booted runtime the function's. It happens once to a process.
-func (e *environment) assign(p *process, launch runtimes.Launch, mounts []sandbox.Mount, c Credentials, deadline time.Time) (*failure, error) {
-	ctx := e.es.ctx
-	if !p.seeded { // from a pool
-		if err := p.sb.Attach(ctx, mounts...); err != nil {
-			return nil, fmt.Errorf("attach code: %w", err)
-		}
-		if err := p.sb.Limit(ctx, functionLimits(e.fn)); err != nil {
-			return nil, fmt.Errorf("set limits: %w", err)
-		}
+// boot starts a runtime for this environment alone.
+func (e *environment) boot(plan seed, deadline time.Time) (*failure, error) {
+	e.path = PathFresh
+	p, err := e.es.boot(e.es.ctx, e.id, plan)
+	if reason, ok := execFailure(err, plan.program); ok {
+		return invalidEntry(reason), nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	e.own(p)
+	err = p.awaitBooted(deadline)
+	e.booted() // the function's own init may take its time
+	if err != nil {
+		return e.initFailure(p, err, deadline), nil
+	}
+	return nil, nil
+}
+
+// adopt gives a spare the function's code and limits. It reports false when
+// the spare is of no use, and ends it.
+func (e *environment) adopt(sp *spare) bool {
+	ctx := e.es.ctx
+	err := sp.sb.Attach(ctx, e.mounts...)
+	if err == nil {
+		err = sp.sb.Limit(ctx, e.es.assignLimits(e.fn))
+	}
+	if err != nil {
+		e.es.log.Warn("runtime of the pool not used", "env", e.id, "spare", sp.sb.ID(), "error", err)
+		sp.end()
+		return false
+	}
+	// What booting took is not the function's. Kernels before 6.12 cannot
+	// forget it with control groups of version 2.
+	_ = sp.sb.ResetPeak(ctx)
+	e.path = PathPool
+	e.own(sp.process)
+	return true
+}
+
+// own makes p the environment's process.
+func (e *environment) own(p *process) {
+	e.current.Store(p)
+	if e.es.closed() { // Close may have passed by before it could see p
+		p.sb.Kill()
+	}
+	p.record(e.rec)
+}
+
+// assign tells a booted runtime which function is its own. It happens once to a process.
+func (e *environment) assign(p *process, launch runtimes.Launch, c Credentials, deadline time.Time) (*failure, error) {
+	ctx := e.es.ctx
 	meta := initMeta{
 		Env:       functionEnv(e.fn, e.rec.stream.Stream, c),
 		Handler:   e.fn.Handler,
@@ -364,8 +430,6 @@ func (e *environment) initReported(body []byte) *failure {
 // functionMounts are the function's code and layer, which stay until the
 // environment ends.
 func (e *environment) functionMounts(ctx context.Context) ([]sandbox.Mount, error) {
-	e.release()
-	e.release = func() {}
 	if len(e.fn.Layers) > 1 {
 		return nil, errors.New("execenv: functions with more than one layer are not supported yet")
 	}

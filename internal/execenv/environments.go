@@ -45,6 +45,8 @@ type Config struct {
 	Idle        time.Duration    // an environment unused for so long ends; 0: 10 min
 	FreezeAfter time.Duration    // an environment idle for so long is frozen; 0: 10 ms
 	NoFreeze    bool             // environments run on between invocations
+	PoolMemory  int64            // bytes that booted runtimes without a function may hold; 0: no pool
+	Observer    Observer         // nil: nobody
 	Log         *slog.Logger     // nil: discard
 }
 
@@ -59,7 +61,9 @@ type Environments struct {
 	wg       sync.WaitGroup
 	// boots holds a token for each runtime that boots: more at a time than
 	// the processors carry would only make all of them late.
-	boots chan struct{}
+	boots   chan struct{}
+	pool    *pool // nil: none
+	imports importTable
 
 	mu     sync.Mutex
 	fleets map[string]*fleet // by function and version
@@ -87,12 +91,18 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Observer == nil {
+		cfg.Observer = deaf{}
+	}
 	es := &Environments{
 		cfg: cfg, log: cfg.Log, resolver: newResolver(cfg.Suffixes),
 		boots:  make(chan struct{}, 2*runtime.NumCPU()),
 		fleets: map[string]*fleet{}, all: map[*environment]struct{}{},
 	}
 	es.ctx, es.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if es.pool = newPool(es, cfg.PoolMemory); es.pool != nil {
+		es.wg.Go(func() { es.pool.run(es.ctx) })
+	}
 	return es, nil
 }
 
@@ -130,6 +140,12 @@ func (es *Environments) closed() bool { return es.ctx.Err() != nil }
 // outcome; the error tells that Davy could not run it. Once an environment has
 // taken the invocation it runs to its end, whatever becomes of ctx.
 func (es *Environments) Invoke(ctx context.Context, f Function, inv Invocation) (Outcome, error) {
+	out, err := es.invoke(ctx, f, inv)
+	es.cfg.Observer.Invoked(f, out, err)
+	return out, err
+}
+
+func (es *Environments) invoke(ctx context.Context, f Function, inv Invocation) (Outcome, error) {
 	e, err := es.take(ctx, f)
 	if err != nil {
 		return Outcome{}, err
@@ -203,14 +219,18 @@ func (es *Environments) session(ctx context.Context, f Function) (Credentials, e
 }
 
 // bootLimits are the limits of the init phase: the whole machine's processors.
-func (es *Environments) bootLimits(f *Function) sandbox.Limits {
-	var l sandbox.Limits
-	if f != nil {
-		l = functionLimits(*f)
+// A runtime without a function takes one, and only what nobody else wants.
+func (es *Environments) bootLimits(s seed) sandbox.Limits {
+	l := sandbox.Limits{CPUMilli: 1000, CPUWeight: weightSpare}
+	if s.fn != nil {
+		l = functionLimits(*s.fn)
+		l.CPUMilli = es.allCPUs()
 	}
-	l.CPUMilli, l.PIDs, l.OpenFiles = int64(runtime.NumCPU())*1000, maxProcesses, maxOpenFiles
+	l.PIDs, l.OpenFiles = maxProcesses, maxOpenFiles
 	return l
 }
+
+func (es *Environments) allCPUs() int64 { return int64(runtime.NumCPU()) * 1000 }
 
 // functionLimits are the limits that are a function's own.
 func functionLimits(f Function) sandbox.Limits {

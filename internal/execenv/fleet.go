@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"slices"
 	"time"
+
+	"davy/internal/runtimes"
 )
 
 // credentialMargin is how long before their end an environment's credentials
@@ -187,11 +189,7 @@ func (fl *fleet) close() {
 }
 
 // runtimeLabel is what INIT_START says of a function's runtime.
-func (es *Environments) runtimeLabel(f Function) (family, version, region, hash string) {
-	family, version = f.Runtime, "unknown"
-	if l, err := es.cfg.Runtimes.Launch(es.ctx, f.Runtime); err == nil {
-		family, version = l.Runtime.Family, l.Version
-	}
-	sum := sha256.Sum256([]byte(family + ":" + version))
-	return family, version, f.Region, hex.EncodeToString(sum[:])
+func runtimeLabel(l runtimes.Launch, region string) (family, version, regionName, hash string) {
+	sum := sha256.Sum256([]byte(l.Runtime.Family + ":" + l.Version))
+	return l.Runtime.Family, l.Version, region, hex.EncodeToString(sum[:])
 }

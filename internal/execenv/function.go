@@ -47,6 +47,7 @@ type Outcome struct {
 	LogTail       []byte // last 4 KB of the invocation's log, if asked for
 	Duration      time.Duration
 	InitDuration  time.Duration // zero: warm
+	Path          InitPath      // where its environment came from
 }
 
 // CodeSource gives the unpacked code of a function as a host directory that

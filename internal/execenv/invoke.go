@@ -48,7 +48,7 @@ func (e *environment) serve(j job) bool {
 	}
 	var v verdict
 	if e.current.Load() == nil {
-		fail, err := e.start(deadline)
+		fail, err := e.restart(deadline)
 		if err != nil {
 			j.done <- result{err: err}
 			return false
@@ -66,6 +66,20 @@ func (e *environment) serve(j job) bool {
 	e.rec.line(startLine(j.inv.RequestID, e.fn.Version))
 	v = e.invoke(e.current.Load(), j.inv, deadline)
 	return e.finish(j, v, time.Since(started))
+}
+
+// restart gives an environment whose runtime has ended another one.
+func (e *environment) restart(deadline time.Time) (*failure, error) {
+	began := time.Now()
+	launch, err := e.prepare()
+	if err != nil {
+		return nil, err
+	}
+	fail, err := e.start(launch, e.spare(launch), deadline)
+	if err == nil {
+		e.es.cfg.Observer.Initialized(e.fn, e.path, time.Since(began), fail == nil)
+	}
+	return fail, err
 }
 
 // invoke passes the event to the handler and waits for its answer.
@@ -159,7 +173,8 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 		status: v.status, errorType: v.errorType, traceID: j.inv.TraceID,
 	}
 	e.initFor = 0
-	out := Outcome{Payload: v.payload, Duration: took, InitDuration: r.init}
+	out := Outcome{Payload: v.payload, Duration: took, InitDuration: r.init, Path: e.path}
+	e.path = PathWarm
 	if v.failed {
 		out.FunctionError = unhandled
 	}

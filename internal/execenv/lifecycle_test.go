@@ -462,14 +462,3 @@ func TestRetire(t *testing.T) {
 		t.Errorf("the other answered %s", got)
 	}
 }
-
-// A runtime booted for no function, as a pool holds it, becomes a function's.
-func TestAssign_ToABootedRuntime(t *testing.T) {
-	b := newBench(t, nil)
-	f := b.js(`exports.handler = async () => [process.cwd(), __filename, process.env.AWS_LAMBDA_FUNCTION_NAME, process.env.TZ]`)
-	f.Environment = map[string]string{"TZ": "Europe/Paris"}
-	v := b.assigned(f, `{}`)
-	if want := `["/var/task","/var/task/index.js","f","Europe/Paris"]`; string(v.payload) != want {
-		t.Fatalf("answered %s, want %s", v.payload, want)
-	}
-}

@@ -40,12 +40,21 @@ type Door interface {
 // function that has no settings at process start: it can wait in a pool.
 type seed struct {
 	launch runtimes.Launch
+	kind   kind // of a process without a function
 	fn     *Function
 	mounts []sandbox.Mount // of the function
 	// Of a custom runtime: its program and the function's whole environment,
 	// which other runtimes get when they are assigned to a function.
 	program string
 	env     map[string]string
+}
+
+// function is the function as far as a process must know it when it starts.
+func (s seed) function() Function {
+	if s.fn != nil {
+		return *s.fn
+	}
+	return Function{Runtime: s.kind.runtime, MemoryMB: s.kind.memoryMB}
 }
 
 // process is a booted runtime in its sandbox: first without a function, then
@@ -57,7 +66,6 @@ type process struct {
 	wg      sync.WaitGroup
 	closers []io.Closer
 	addrs   []net.Addr // of its sockets, in the order of listenSockets
-	seeded  bool       // the sandbox was made for its function
 
 	outputMu  sync.Mutex
 	onOutput  func([]byte) // nil until a function is assigned
@@ -66,7 +74,7 @@ type process struct {
 
 // boot starts a runtime and its services. It does not wait for it.
 func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process, err error) {
-	p := &process{seeded: s.fn != nil, outputBuf: make([]byte, 16<<10)}
+	p := &process{outputBuf: make([]byte, 16<<10)}
 	ch, theirs, err := newControl(s.launch)
 	if err != nil {
 		return nil, err
@@ -93,7 +101,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 		Args:   s.launch.Args,
 		Env:    s.launch.Env,
 		Dir:    "/",
-		Limits: es.bootLimits(s.fn),
+		Limits: es.bootLimits(s),
 		Files:  theirs,
 		Stdout: childOutput,
 		Stderr: childOutput,
@@ -105,9 +113,11 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 		for name, value := range s.env {
 			spec.Env = setVariable(spec.Env, name, value)
 		}
-	case s.fn != nil:
+	case s.fn == nil:
+		spec.Args = slices.Concat(spec.Args[:1], heapFlags(s.function()), spec.Args[1:])
+	default:
+		spec.Args = slices.Concat(spec.Args[:1], heapFlags(s.function()), spec.Args[1:])
 		spec.Dir = runtimes.TaskRoot
-		spec.Args = slices.Concat(spec.Args[:1], heapFlags(*s.fn), spec.Args[1:])
 		for _, name := range startSettings(*s.fn) {
 			spec.Env = setVariable(spec.Env, name, s.fn.Environment[name])
 		}
@@ -115,7 +125,11 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 			spec.Args = slices.Concat([]string{wrapper}, spec.Args)
 		}
 	}
-	if p.sb, err = es.cfg.Driver.Create(ctx, spec); err != nil {
+	p.sb, err = es.cfg.Driver.Create(ctx, spec)
+	if errors.Is(err, sandbox.ErrUnavailable) && s.fn != nil && es.pool.relieve() {
+		p.sb, err = es.cfg.Driver.Create(ctx, spec) // the machine is full, of spares too
+	}
+	if err != nil {
 		return nil, fmt.Errorf("create sandbox: %w", err)
 	}
 	if err := es.attend(p, len(spec.Listen)); err != nil {

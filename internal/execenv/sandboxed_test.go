@@ -160,44 +160,6 @@ func TestSandboxed_Frozen(t *testing.T) {
 	}
 }
 
-// The two steps of a pool on the real driver: boot, then assign.
-func TestSandboxed_AssignToABootedRuntime(t *testing.T) {
-	b := newSandboxedBench(t, nil)
-	f := b.js(`exports.handler = async () => [__filename, process.env.AWS_LAMBDA_FUNCTION_NAME]`)
-	if got, want := string(b.assigned(f, `{}`).payload), `["/var/task/index.js","f"]`; got != want {
-		t.Fatalf("answered %s, want %s", got, want)
-	}
-}
-
-// assigned boots a runtime for no function, assigns f to it and invokes once.
-func (b *bench) assigned(f Function, event string) verdict {
-	b.t.Helper()
-	launch, err := b.envs.cfg.Runtimes.Launch(b.t.Context(), f.Runtime)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	deadline := time.Now().Add(time.Minute)
-	p, err := b.envs.boot(b.t.Context(), "env-waiting", seed{launch: launch})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if err := p.awaitBooted(deadline); err != nil {
-		b.t.Fatal(err)
-	}
-	e := b.envs.newEnvironment(nil, f)
-	defer func() { e.dropProcess(); e.release() }()
-	e.current.Store(p)
-	p.record(e.rec)
-	mounts, err := e.functionMounts(b.t.Context())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if fail, err := e.assign(p, launch, mounts, Credentials{}, deadline); err != nil || fail != nil {
-		b.t.Fatalf("assign = %+v, %v; log %q", fail, err, b.logs.all())
-	}
-	return e.invoke(p, Invocation{RequestID: testID, Payload: []byte(event)}, deadline)
-}
-
 func benchmarkWarm(b *testing.B, bn *bench) {
 	f := bn.js(`exports.handler = async (e) => e`)
 	f.MemoryMB = 1769
@@ -225,6 +187,47 @@ func benchmarkCold(b *testing.B, bn *bench) {
 		if _, err := bn.envs.Invoke(context.Background(), f, Invocation{RequestID: testID, InvokedARN: f.ARN, Payload: []byte(`{}`)}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkCold_Pool is the time from an event to its answer when a runtime
+// waits in the pool; that it does is not timed.
+func BenchmarkCold_Pool(b *testing.B) {
+	for name, code := range map[string]string{
+		"hello":   `exports.handler = async (e) => e`,
+		"sdk":     `const { S3Client } = require("@aws-sdk/client-s3"); const c = new S3Client({}); exports.handler = async (e) => e`,
+		"sdk-esm": `import { S3Client } from "@aws-sdk/client-s3"; const c = new S3Client({}); export const handler = async (e) => e`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			bn := newPooledBench(b, newSandboxedBench, nil)
+			file := "index.js"
+			if strings.Contains(code, "import {") {
+				file = "index.mjs"
+			}
+			f := bn.function(map[string]string{file: code})
+			f.Runtime, f.MemoryMB = "nodejs22.x", 1769
+			l, err := bn.envs.cfg.Runtimes.Launch(b.Context(), f.Runtime)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if name != "hello" && !l.HasSDK {
+				b.Skip("no AWS SDK is installed")
+			}
+			k := kind{runtime: f.Runtime, memoryMB: f.MemoryMB, sdk: name != "hello"}
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				bn.envs.pool.expect(k)
+				bn.awaitSpare(k)
+				n++
+				f.Revision = fmt.Sprint(n)
+				b.StartTimer()
+				out, err := bn.envs.Invoke(context.Background(), f, Invocation{RequestID: testID, InvokedARN: f.ARN, Payload: []byte(`{}`)})
+				if err != nil || out.Path != PathPool {
+					b.Fatal(out, err)
+				}
+			}
+		})
 	}
 }
 

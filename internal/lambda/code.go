@@ -282,3 +282,32 @@ func (s *Service) EachBlob(ctx context.Context, fn func(blob.ID) error) error {
 		}
 	}
 }
+
+// EachRuntime calls fn with the runtime and the memory, in MB, of every
+// function's unpublished version until fn returns an error.
+func (s *Service) EachRuntime(ctx context.Context, fn func(runtime string, memoryMB int) error) error {
+	for after := ""; ; {
+		docs, err := s.cfg.State.List(ctx, functionRoot, after, 100)
+		if err != nil {
+			return fmt.Errorf("list functions: %w", err)
+		}
+		for _, d := range docs {
+			after = d.Key
+			var f struct {
+				Latest struct {
+					Runtime    string
+					MemorySize int
+				}
+			}
+			if err := json.Unmarshal(d.Value, &f); err != nil {
+				return fmt.Errorf("load %s: %w", d.Key, err)
+			}
+			if err := fn(f.Latest.Runtime, f.Latest.MemorySize); err != nil {
+				return err
+			}
+		}
+		if len(docs) == 0 {
+			return nil
+		}
+	}
+}

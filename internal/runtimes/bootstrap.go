@@ -22,6 +22,12 @@ const (
 	TaskRoot   = "/var/task" // the function's code, LAMBDA_TASK_ROOT
 	LayerDir   = "/opt"
 
+	// SDKScope begins the names of the AWS SDK's packages, which runtimes
+	// carry. SDKModule is the one of them that the others have most in common
+	// with.
+	SDKScope  = "@aws-sdk/"
+	SDKModule = "@aws-sdk/client-s3"
+
 	langDir = "/var/lang"
 )
 

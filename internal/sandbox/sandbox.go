@@ -32,8 +32,11 @@ type Limits struct {
 	MemoryBytes int64 // of all processes, /tmp not counted where the kernel allows
 	CPUMilli    int64 // thousandths of a core
 	TmpBytes    int64 // size of /tmp
-	PIDs        int64
-	OpenFiles   int64
+	// CPUWeight is the share of the processors among sandboxes that compete
+	// for them, 1 to 10000. A new one has 100.
+	CPUWeight int64
+	PIDs      int64
+	OpenFiles int64
 }
 
 // Spec describes a sandbox.

@@ -28,7 +28,8 @@ import (
 // lambdaAPI is Lambda as clients see it: control plane and data plane.
 type lambdaAPI struct {
 	*lambda.Service
-	data *invoke.Dispatcher
+	data         *invoke.Dispatcher
+	environments *execenv.Environments
 }
 
 func (a lambdaAPI) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest) (*lambdaapi.InvocationResponse, error) {

@@ -169,7 +169,8 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	inside := &door{ctx: context.WithoutCancel(ctx)}
 	environments, err = execenv.New(ctx, execenv.Config{
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
-		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain}, Log: cfg.Log,
+		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain},
+		PoolMemory: int64(cfg.PoolMemory) << 20, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start environments: %w", err)
@@ -193,7 +194,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 			{Service: iamapi.Service, Select: identity.Select},
 			{Service: stsapi.Service, Select: identity.SelectSTS},
 			{Service: s3api.Service, Impl: objectService},
-			{Service: lambdaapi.Service, Impl: lambdaAPI{control, dispatcher}},
+			{Service: lambdaapi.Service, Impl: lambdaAPI{control, dispatcher, environments}},
 			{Service: logsapi.Service, Impl: logService},
 		},
 		Verifier: verifier, Authorizer: judge, CA: ca, Pages: map[string]http.Handler{
@@ -208,7 +209,8 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	}
 	inside.gateway = p.gateway
 
-	p.runs = append(p.runs, objectService.Run, control.Run, logService.Run, dispatcher.Run, sweepPackages(packages, control, cfg.Log))
+	p.runs = append(p.runs, objectService.Run, control.Run, logService.Run, dispatcher.Run, sweepPackages(packages, control, cfg.Log),
+		expectFunctions(control, environments, cfg.Log))
 	// Environments end after the dispatcher has let events finish, and their
 	// last lines are written before the log store is closed.
 	p.closes = append(p.closes, sink.Close, environments.Close)

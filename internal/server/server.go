@@ -33,6 +33,7 @@ type Config struct {
 	RootAccessKey string // empty: generated at the first start
 	RootSecretKey string
 	Concurrency   int // concurrent executions of an account in a region
+	PoolMemory    int // MiB that booted runtimes without a function may hold; 0: none are kept
 	Drain         time.Duration
 	Version       string
 

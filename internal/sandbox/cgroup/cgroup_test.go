@@ -66,7 +66,7 @@ func (m *machine) config() Config {
 var v2Files = map[string]string{
 	"cgroup.procs": "", "cgroup.controllers": "cpu memory pids", "cgroup.subtree_control": "", "cgroup.kill": "", "cgroup.freeze": "0",
 	"cgroup.events": "populated 1\nfrozen 1\n", "memory.max": "max", "memory.swap.max": "max", "memory.oom.group": "0",
-	"memory.current": "1000\n", "memory.peak": "5000\n", "memory.events": "low 0\noom 2\noom_kill 2\n", "cpu.max": "max 100000",
+	"memory.current": "1000\n", "memory.peak": "5000\n", "memory.events": "low 0\noom 2\noom_kill 2\n", "cpu.max": "max 100000", "cpu.weight": "100",
 	"cpu.stat": "usage_usec 77\nuser_usec 7\n", "pids.max": "max",
 }
 
@@ -125,7 +125,7 @@ func TestV2_SetsLimitsAndReadsUse(t *testing.T) {
 	if got := m.read(dir + "cgroup.kill"); got != "1" {
 		t.Errorf("cgroup.kill = %q", got)
 	}
-	if err := g.Limit(sandbox.Limits{MemoryBytes: 1 << 30}); err != nil || m.read(dir+"memory.max") != "1073741824" || m.read(dir+"pids.max") != "9" {
+	if err := g.Limit(sandbox.Limits{MemoryBytes: 1 << 30, CPUWeight: 1}); err != nil || m.read(dir+"memory.max") != "1073741824" || m.read(dir+"pids.max") != "9" || m.read(dir+"cpu.weight") != "1" {
 		t.Errorf("a later limit: %v", err)
 	}
 }
@@ -215,7 +215,7 @@ func v1Machine(t *testing.T, hybrid bool) *machine {
 		return v
 	}
 	m := newMachine(t, mounts, groups, map[string]map[string]string{
-		"cpu":     with(map[string]string{"cpu.cfs_period_us": "", "cpu.cfs_quota_us": "", "cpuacct.usage": "5000\n"}),
+		"cpu":     with(map[string]string{"cpu.cfs_period_us": "", "cpu.shares": "1024", "cpu.cfs_quota_us": "", "cpuacct.usage": "5000\n"}),
 		"memory":  with(map[string]string{"memory.limit_in_bytes": "", "memory.memsw.limit_in_bytes": "", "memory.usage_in_bytes": "10", "memory.max_usage_in_bytes": "20", "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"}),
 		"devices": with(map[string]string{"devices.deny": "", "devices.allow": ""}),
 		"freezer": with(map[string]string{"freezer.state": "THAWED"}),
@@ -273,6 +273,9 @@ func TestV1_SetsLimitsAndReadsUse(t *testing.T) {
 			}
 			if got := m.read(file); got != want {
 				t.Errorf("%s = %q, want %q", file, got, want)
+			}
+			if err := g.Limit(sandbox.Limits{CPUWeight: 50}); err != nil || m.read("cpu/davy-t/box/cpu.shares") != "512" {
+				t.Errorf("weight: %v", err)
 			}
 			if err := g.ResetPeak(); err != nil || m.read("memory/a/b/davy-t/box/memory.max_usage_in_bytes") != "0" {
 				t.Errorf("reset peak: %v", err)

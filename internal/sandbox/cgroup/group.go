@@ -59,6 +59,13 @@ func (g *Group) Limit(l sandbox.Limits) error {
 				g.set("cpu", "cpu.cfs_quota_us", strconv.FormatInt(quota, 10)))
 		}
 	}
+	if l.CPUWeight > 0 {
+		if g.t.v2 {
+			errs = append(errs, g.set("cpu", "cpu.weight", strconv.FormatInt(l.CPUWeight, 10)))
+		} else {
+			errs = append(errs, g.set("cpu", "cpu.shares", strconv.FormatInt(max(2, l.CPUWeight*1024/100), 10)))
+		}
+	}
 	if l.PIDs > 0 {
 		errs = append(errs, g.set("pids", "pids.max", strconv.FormatInt(l.PIDs, 10)))
 	}

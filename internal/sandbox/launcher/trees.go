@@ -208,7 +208,7 @@ func (t *treeOpener) givenRoot(p string) (*rootPlan, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	own := map[string]bool{"/proc": true, "/dev": true, "/sys": true, "/tmp": true, "/run": true, "/opt": true, "/var/task": true, "/var/runtime": true}
+	own := map[string]bool{"/proc": true, "/dev": true, "/sys": true, "/tmp": true, "/run": true, "/opt": true, "/var/task": true, "/var/runtime": true, "/var/node_modules": true}
 	r := &rootPlan{texts: generated}
 	for _, g := range generated {
 		own[g.Target] = true

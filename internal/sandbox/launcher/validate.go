@@ -27,7 +27,7 @@ const (
 )
 
 // places under which a running sandbox takes mounts
-var attachable = []string{"/var/task", "/var/runtime", "/opt"}
+var attachable = []string{"/var/task", "/var/runtime", "/var/node_modules", "/opt"}
 
 // targets that belong to the sandbox itself
 var reserved = []string{"/proc", "/dev", "/sys", "/tmp", "/etc", "/run"}
@@ -154,6 +154,7 @@ func validateLimits(l sandbox.Limits) error {
 		{"TmpBytes", l.TmpBytes, 4096, 1 << 36},
 		{"PIDs", l.PIDs, 4, 1 << 16},
 		{"OpenFiles", l.OpenFiles, 16, 1 << 20},
+		{"CPUWeight", l.CPUWeight, 1, 10_000},
 	} {
 		if b.v != 0 && (b.v < b.low || b.v > b.up) {
 			return fmt.Errorf("limit %s: %d is not in %d..%d", b.name, b.v, b.low, b.up)

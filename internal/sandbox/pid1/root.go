@@ -78,7 +78,7 @@ func buildRoot(p wire.Plan, ready prepared, trees []int) error {
 	}
 	old := unix.Umask(0)
 	defer unix.Umask(old)
-	for _, d := range []string{"proc", "dev/shm", "tmp", "etc", "opt", "var/task", "var/runtime", "sys", "run", "home"} {
+	for _, d := range []string{"proc", "dev/shm", "tmp", "etc", "opt", "var/task", "var/runtime", "var/node_modules", "sys", "run", "home"} {
 		if err := mkdirAll(d); err != nil {
 			return err
 		}

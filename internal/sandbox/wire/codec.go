@@ -62,6 +62,7 @@ func (e *encoder) limits(l sandbox.Limits) {
 	e.i64(l.TmpBytes)
 	e.i64(l.PIDs)
 	e.i64(l.OpenFiles)
+	e.i64(l.CPUWeight)
 }
 
 func (e *encoder) usage(u sandbox.Usage) {
@@ -181,7 +182,7 @@ func (d *decoder) mounts() []Mount {
 }
 
 func (d *decoder) limits() sandbox.Limits {
-	return sandbox.Limits{MemoryBytes: d.i64(), CPUMilli: d.i64(), TmpBytes: d.i64(), PIDs: d.i64(), OpenFiles: d.i64()}
+	return sandbox.Limits{MemoryBytes: d.i64(), CPUMilli: d.i64(), TmpBytes: d.i64(), PIDs: d.i64(), OpenFiles: d.i64(), CPUWeight: d.i64()}
 }
 
 func (d *decoder) usage() sandbox.Usage {

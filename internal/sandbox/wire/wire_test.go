@@ -13,7 +13,7 @@ import (
 var requests = []Request{
 	{Seq: 1, Op: OpKill, ID: "a"},
 	{Seq: 2, Op: OpAttach, ID: "b-1", Mounts: []Mount{{"/var/lib/davy/code/x", "/var/task"}, {"/y", "/opt"}}},
-	{Seq: 3, Op: OpLimit, ID: "c", Limits: sandbox.Limits{MemoryBytes: 1, CPUMilli: 2, TmpBytes: 3, PIDs: 4, OpenFiles: -5}},
+	{Seq: 3, Op: OpLimit, ID: "c", Limits: sandbox.Limits{MemoryBytes: 1, CPUMilli: 2, TmpBytes: 3, PIDs: 4, OpenFiles: -5, CPUWeight: 6}},
 	{
 		Seq: 1<<32 - 1, Op: OpCreate, ID: "d", Limits: sandbox.Limits{MemoryBytes: 1 << 40}, Mounts: []Mount{{"/s", "/t"}},
 		Create: Create{Root: "/r", Args: []string{"/bin/sh", ""}, Env: []string{"A=b"}, Dir: "/", Listen: []string{"tcp:127.0.0.1:1"}, Stdout: true, Files: 3},

@@ -21,6 +21,7 @@ const MAX_FRAME = 32 << 20;
 const T = Object.freeze({
   INIT: 1,
   INVOKE: 2,
+  WARM: 3,
   BOOTED: 16,
   READY: 17,
   INIT_ERROR: 18,

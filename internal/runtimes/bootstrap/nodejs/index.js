@@ -1,6 +1,7 @@
 'use strict';
 // Davy's bootstrap of the managed Node.js runtimes. Booted, it waits to be
 // assigned a function (INIT), loads its handler and runs one INVOKE at a time.
+// Before that it may be told to import modules (WARM).
 
 const channel = require('./channel.js');
 const errors = require('./errors.js');
@@ -12,6 +13,9 @@ const trust = require('./trust.js');
 const { T } = channel;
 const EXIT_REJECTION = 128;
 const EXIT_EXCEPTION = 129;
+
+// The AWS SDK adds to it when it is imported.
+globalThis.awslambda = handlers.awslambda;
 
 let run = null; // (meta, payload) => void, once the handler is loaded
 
@@ -33,7 +37,6 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
   process.chdir(taskRoot);
   logging.install();
   if (caFile) trust.install(caFile, trustedSuffixes);
-  globalThis.awslambda = handlers.awslambda;
   let loaded;
   try {
     loaded = await handlers.load(taskRoot, handler, callbacks);
@@ -45,9 +48,12 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
   channel.send(T.READY, '{}');
 }
 
+const booted = () => channel.send(T.BOOTED, JSON.stringify({ node: process.versions.node }));
+
 channel.open((type, body) => {
   const [meta, payload] = channel.split(body);
   if (type === T.INIT) init(meta);
+  else if (type === T.WARM) handlers.warm(meta.modules).then(booted);
   else if (type === T.INVOKE && run !== null) run(meta, payload);
 });
-channel.send(T.BOOTED, JSON.stringify({ node: process.versions.node }));
+booted();

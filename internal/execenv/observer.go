@@ -1,0 +1,70 @@
+package execenv
+
+import "time"
+
+// InitPath tells where the environment of an invocation came from.
+type InitPath string
+
+// Ways to an environment.
+const (
+	PathWarm  InitPath = "warm"  // it ran already
+	PathPool  InitPath = "pool"  // a booted runtime was assigned
+	PathFresh InitPath = "fresh" // a runtime was booted for it
+)
+
+// Observer hears what environments do, for metrics. Its methods return at once
+// and are safe for concurrent use.
+type Observer interface {
+	// Initialized: an environment's init phase ended.
+	Initialized(f Function, path InitPath, took time.Duration, ok bool)
+	// PoolAsked: a cold start that fits the pool found a runtime there, or not.
+	PoolAsked(f Function, hit bool)
+	// Invoked: an invocation ended. The error is that of Environments.Invoke.
+	Invoked(f Function, out Outcome, err error)
+}
+
+// deaf is the Observer of who has none.
+type deaf struct{}
+
+func (deaf) Initialized(Function, InitPath, time.Duration, bool) {}
+func (deaf) PoolAsked(Function, bool)                            {}
+func (deaf) Invoked(Function, Outcome, error)                    {}
+
+// Count is how many environments there are in each state, and what the pool
+// holds.
+type Count struct {
+	Starting, Idle, Busy int
+	Pooled               int
+	PoolBytes            int64 // an estimate
+}
+
+// Count counts environments.
+func (es *Environments) Count() Count {
+	var c Count
+	es.mu.Lock()
+	for _, fl := range es.fleets {
+		c.Starting += fl.starting
+		c.Idle += len(fl.idle)
+	}
+	c.Busy = max(0, len(es.all)-c.Starting-c.Idle)
+	es.mu.Unlock()
+	c.Pooled, c.PoolBytes = es.pool.size()
+	return c
+}
+
+// Expect prepares for cold starts of functions of a runtime with this memory.
+// It returns at once.
+func (es *Environments) Expect(runtime string, memoryMB int) {
+	if es.closed() {
+		return
+	}
+	l, err := es.cfg.Runtimes.Launch(es.ctx, runtime)
+	if err != nil || l.Runtime.Custom() {
+		return // an error is told by its cold starts
+	}
+	k := plainKind(l, memoryMB)
+	es.pool.expect(k)
+	if k.sdk = hasPreload(l); k.sdk {
+		es.pool.expect(k)
+	}
+}

@@ -1,0 +1,466 @@
+package execenv
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"davy/internal/runtimes"
+	"davy/internal/sandbox"
+)
+
+// How a pool adapts.
+const (
+	burst       = 5 * time.Second  // cold starts within it come faster than runtimes boot
+	shrinkEvery = 30 * time.Second // a quarter of what is not needed any more goes
+	expectFor   = time.Hour        // a function that was never invoked is expected for so long
+	rememberFor = 24 * time.Hour   // since the last cold start
+	maxStock    = 64               // spares of one kind
+	calmWait    = 20 * time.Millisecond
+	retryAfter  = 10 * time.Second // a boot that failed
+	bootWait    = 30 * time.Second
+)
+
+// Bytes of a spare's control group, until one was measured, and of the server
+// and the kernel beside it.
+const (
+	guessPlain = 16 << 20
+	guessSDK   = 48 << 20
+	overhead   = 1 << 20
+)
+
+// Processor weights of sandboxes: a spare that boots yields to functions.
+const (
+	weightSpare    = 20
+	weightFunction = 100
+)
+
+// kind is what the processes of a pool differ in: all that a runtime must know
+// when it starts. V8 reads its heap limits only then.
+type kind struct {
+	runtime  string
+	memoryMB int
+	sdk      bool // the AWS SDK is imported
+}
+
+// pool holds booted runtimes without a function. A cold start takes one, which
+// is then that function's for good. Safe for concurrent use; a nil pool is
+// always empty.
+//
+// Each kind that functions need has one spare at least, and as many as cold
+// starts came within a burst, as far as the budget goes: who was needed last is
+// served first.
+type pool struct {
+	es     *Environments
+	budget int64 // bytes
+	wake   chan struct{}
+	calm   chan struct{} // a signal when no environment starts any more
+
+	mu       sync.Mutex
+	stocks   map[kind]*stock
+	starting int // environments in their init phase
+	closed   bool
+}
+
+// stock is the spares of one kind.
+type stock struct {
+	ready   []*spare
+	booting int
+	want    int
+	cost    int64 // bytes of one
+
+	takes []time.Time // within the last burst
+	most  int         // want that bursts gave since the last shrink
+	last  time.Time   // demand
+	until time.Time   // forgotten then
+	retry time.Time   // no boot before
+}
+
+// spare is a booted runtime in the pool.
+type spare struct {
+	*process
+	kind  kind
+	taken chan struct{} // closed when it leaves the pool
+}
+
+func newPool(es *Environments, budget int64) *pool {
+	if budget <= 0 {
+		return nil
+	}
+	return &pool{es: es, budget: budget, wake: make(chan struct{}, 1), calm: make(chan struct{}, 1), stocks: map[kind]*stock{}}
+}
+
+// expect makes the pool hold a spare for cold starts to come.
+func (p *pool) expect(k kind) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	now := time.Now()
+	s := p.stock(k)
+	s.want = max(s.want, 1)
+	s.last = now
+	s.until = later(s.until, now.Add(expectFor))
+	p.mu.Unlock()
+	signal(p.wake)
+}
+
+// stock returns the stock of a kind. p.mu is held.
+func (p *pool) stock(k kind) *stock {
+	s := p.stocks[k]
+	if s == nil {
+		s = &stock{cost: guessPlain + overhead}
+		if k.sdk {
+			s.cost = guessSDK + overhead
+		}
+		p.stocks[k] = s
+	}
+	return s
+}
+
+// take answers a cold start with a spare, or nil, and notes that there was
+// one.
+func (p *pool) take(k kind) *spare {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	s := p.stock(k)
+	s.takes = slices.DeleteFunc(s.takes, func(t time.Time) bool { return now.Sub(t) > burst })
+	if len(s.takes) < maxStock {
+		s.takes = append(s.takes, now)
+	}
+	s.most = max(s.most, min(len(s.takes)+1, maxStock))
+	s.want = max(s.want, s.most)
+	s.last, s.until = now, now.Add(rememberFor)
+	signal(p.wake)
+	return p.pop(s)
+}
+
+// takeLate is take for a cold start that was counted already.
+func (p *pool) takeLate(k kind) *spare {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pop(p.stock(k))
+}
+
+// pop takes the spare that booted last. p.mu is held.
+func (p *pool) pop(s *stock) *spare {
+	for n := len(s.ready); n > 0 && !p.closed; n = len(s.ready) {
+		sp := s.ready[n-1]
+		s.ready = s.ready[:n-1]
+		close(sp.taken)
+		if !finished(sp.sb) {
+			return sp
+		}
+		p.es.wg.Go(sp.end)
+	}
+	return nil
+}
+
+// relieve ends a spare, when there is one, because something else needs its
+// place, and waits until it is gone.
+func (p *pool) relieve() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	var victim *stock
+	for _, s := range p.stocks {
+		if len(s.ready) > 0 && (victim == nil || s.last.Before(victim.last)) {
+			victim = s
+		}
+	}
+	var sp *spare
+	if victim != nil {
+		victim.want = max(1, victim.want/2)
+		victim.retry = time.Now().Add(retryAfter)
+		sp = p.pop(victim)
+	}
+	p.mu.Unlock()
+	if sp == nil {
+		return false
+	}
+	sp.end()
+	return true
+}
+
+// began and settled tell of environments in their init phase: spares wait.
+func (p *pool) began() {
+	if p != nil {
+		p.mu.Lock()
+		p.starting++
+		p.mu.Unlock()
+	}
+}
+
+func (p *pool) settled() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.starting--
+	quiet := p.starting == 0
+	p.mu.Unlock()
+	if quiet {
+		signal(p.calm)
+	}
+}
+
+// run fills and empties the pool until ctx ends, then ends what is in it. One
+// spare boots at a time.
+func (p *pool) run(ctx context.Context) {
+	tick := time.NewTicker(shrinkEvery)
+	defer tick.Stop()
+	defer p.drain()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			p.shrink(now)
+		case <-p.wake:
+		}
+		for ctx.Err() == nil {
+			surplus, k, missing := p.plan(time.Now())
+			for _, sp := range surplus {
+				sp.end()
+			}
+			if !missing {
+				break
+			}
+			p.awaitCalm(ctx)
+			if err := p.fill(ctx, k); err != nil && ctx.Err() == nil {
+				p.es.log.Warn("no runtime for the pool", "runtime", k.runtime, "memory", k.memoryMB, "sdk", k.sdk, "error", err)
+			}
+		}
+	}
+}
+
+// plan shares the budget out. It takes out what is too much and names the kind
+// that a spare is booted of next.
+func (p *pool) plan(now time.Time) (surplus []*spare, next kind, missing bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kinds := slices.SortedFunc(maps.Keys(p.stocks), func(a, b kind) int {
+		return cmp.Or(p.stocks[b].last.Compare(p.stocks[a].last), cmp.Compare(a.runtime, b.runtime),
+			cmp.Compare(a.memoryMB, b.memoryMB))
+	})
+	left := p.budget
+	target := map[kind]int{}
+	for _, k := range kinds { // one for each first
+		if s := p.stocks[k]; s.want > 0 && s.cost <= left {
+			target[k] = 1
+			left -= s.cost
+		}
+	}
+	for _, k := range kinds {
+		if s := p.stocks[k]; target[k] > 0 {
+			more := min(s.want-1, int(left/s.cost))
+			target[k] += more
+			left -= int64(more) * s.cost
+		}
+	}
+	for _, k := range kinds {
+		s := p.stocks[k]
+		for len(s.ready) > 0 && len(s.ready)+s.booting > target[k] {
+			sp := s.ready[0]
+			s.ready = s.ready[1:]
+			close(sp.taken)
+			surplus = append(surplus, sp)
+		}
+		if !missing && len(s.ready)+s.booting < target[k] && !now.Before(s.retry) {
+			next, missing = k, true
+		}
+	}
+	if missing {
+		p.stocks[next].booting++
+	}
+	return surplus, next, missing
+}
+
+// shrink lets go of what cold starts have not needed lately.
+func (p *pool) shrink(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for k, s := range p.stocks {
+		s.want = max(1, s.most, s.want-(s.want+3)/4)
+		s.most = 0
+		if now.After(s.until) {
+			s.want = 0
+			if len(s.ready)+s.booting == 0 {
+				delete(p.stocks, k)
+			}
+		}
+	}
+}
+
+// awaitCalm waits until no environment starts, for a while: cold starts that
+// never end must not keep the pool empty.
+func (p *pool) awaitCalm(ctx context.Context) {
+	limit := time.NewTimer(calmWait)
+	defer limit.Stop()
+	for {
+		p.mu.Lock()
+		quiet := p.starting == 0
+		p.mu.Unlock()
+		if quiet {
+			return
+		}
+		select {
+		case <-p.calm:
+		case <-limit.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fill boots a spare and puts it into the pool.
+func (p *pool) fill(ctx context.Context, k kind) error {
+	began := time.Now()
+	sp, cost, err := p.boot(ctx, k)
+	p.mu.Lock()
+	s := p.stock(k)
+	s.booting--
+	if err != nil || p.closed {
+		s.retry = time.Now().Add(retryAfter)
+		p.mu.Unlock()
+		if sp != nil {
+			sp.end()
+		}
+		return err
+	}
+	if cost > 0 {
+		s.cost = min(s.cost, cost)
+	}
+	s.ready = append(s.ready, sp)
+	p.mu.Unlock()
+	p.es.wg.Go(func() { p.watch(sp) })
+	p.es.log.Debug("runtime waits in the pool", "env", sp.sb.ID(), "runtime", k.runtime, "memory", k.memoryMB,
+		"sdk", k.sdk, "boot", time.Since(began), "bytes", cost)
+	return nil
+}
+
+// boot starts a runtime of the kind and tells what it costs.
+func (p *pool) boot(ctx context.Context, k kind) (*spare, int64, error) {
+	launch, err := p.es.cfg.Runtimes.Launch(ctx, k.runtime)
+	if err != nil {
+		return nil, 0, err
+	}
+	proc, err := p.es.boot(ctx, "env-"+randomHex(16), seed{launch: launch, kind: k})
+	if err != nil {
+		return nil, 0, err
+	}
+	stop := context.AfterFunc(ctx, proc.sb.Kill)
+	defer stop()
+	if err := proc.prepare(k, time.Now().Add(bootWait)); err != nil {
+		proc.end()
+		return nil, 0, fmt.Errorf("boot: %w", err)
+	}
+	var cost int64 // unknown without control groups
+	if u, err := proc.sb.Usage(ctx); err == nil && u.MemoryBytes > 0 {
+		cost = u.MemoryBytes + overhead
+	}
+	return &spare{process: proc, kind: k, taken: make(chan struct{})}, cost, nil
+}
+
+// prepare waits until a runtime of the pool can be assigned a function.
+func (p *process) prepare(k kind, deadline time.Time) error {
+	if err := p.awaitBooted(deadline); err != nil || !k.sdk {
+		return err
+	}
+	if err := p.ch.send(frameWarm, warmMeta{Modules: []string{runtimes.SDKModule}}, nil, deadline); err != nil {
+		return err
+	}
+	return p.awaitBooted(deadline)
+}
+
+// watch takes a spare out that dies.
+func (p *pool) watch(sp *spare) {
+	select {
+	case <-sp.taken:
+		return
+	case <-sp.sb.Done():
+	}
+	p.mu.Lock()
+	s := p.stock(sp.kind)
+	i := slices.Index(s.ready, sp)
+	if i >= 0 {
+		s.ready = slices.Delete(s.ready, i, i+1)
+		s.retry = time.Now().Add(retryAfter) // it may die of the machine's state
+		close(sp.taken)
+	}
+	p.mu.Unlock()
+	if i >= 0 {
+		p.es.log.Warn("runtime of the pool ended", "env", sp.sb.ID(), "exit", sp.sb.Exit())
+		sp.end()
+	}
+}
+
+// drain ends all spares and lets none in.
+func (p *pool) drain() {
+	p.mu.Lock()
+	p.closed = true
+	var all []*spare
+	for _, s := range p.stocks {
+		for _, sp := range s.ready {
+			close(sp.taken)
+		}
+		all = append(all, s.ready...)
+		s.ready = nil
+	}
+	p.mu.Unlock()
+	for _, sp := range all {
+		sp.sb.Kill()
+	}
+	for _, sp := range all {
+		sp.end()
+	}
+}
+
+// size tells how many spares wait and the bytes that they hold.
+func (p *pool) size() (spares int, bytes int64) {
+	if p == nil {
+		return 0, 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.stocks {
+		spares += len(s.ready)
+		bytes += int64(len(s.ready)) * s.cost
+	}
+	return spares, bytes
+}
+
+// assignLimits are those of a function that gets a booted runtime: its own,
+// and the whole machine's processors for its init phase.
+func (es *Environments) assignLimits(f Function) sandbox.Limits {
+	l := functionLimits(f)
+	l.CPUMilli, l.CPUWeight = es.allCPUs(), weightFunction
+	return l
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
