@@ -43,6 +43,7 @@ const (
 	frameLog       frameType = 21 // text: one log event
 	frameOutput    frameType = 22 // text: bytes written to stdout or stderr
 	frameTooLarge  frameType = 23 // text: JSON {id, size}, instead of a response
+	frameChunk     frameType = 24 // text: a part of the response, before it
 )
 
 const (

@@ -37,12 +37,17 @@ type Invocation struct {
 	// Tail asks for Outcome.LogTail. The caller then waits for the log's last
 	// lines too.
 	Tail bool
+	// Stream takes the response in parts, as the function writes them; nil: all
+	// of it is Outcome.Payload. The function waits while Stream does, at most
+	// until the deadline. An error means that nobody listens any more. A part
+	// is valid during the call only.
+	Stream func(part []byte, deadline time.Time) error
 }
 
 // Outcome is what the function answered. A function that fails is an outcome;
 // an error is returned only when Davy could not run it.
 type Outcome struct {
-	Payload       []byte
+	Payload       []byte // what was not streamed, or the error
 	FunctionError string // "": success; else "Unhandled"
 	LogTail       []byte // last 4 KB of the invocation's log, if asked for
 	Duration      time.Duration

@@ -91,12 +91,20 @@ func (e *environment) invoke(p *process, inv Invocation, deadline time.Time) ver
 	if err := p.ch.send(frameInvoke, meta, inv.Payload, deadline); err != nil {
 		return e.broken(p, inv, err, deadline)
 	}
+	parts := response{inv: inv}
 	for {
 		f, err := p.ch.recv(deadline)
 		if err != nil {
 			return e.broken(p, inv, err, deadline)
 		}
 		switch f.kind {
+		case frameChunk:
+			if !parts.add(f.body, deadline) {
+				e.measure(p)
+				p.sb.Kill()
+				return verdict{payload: parts.tooLarge().json(), failed: true, status: "error", errorType: errorTooLarge}
+			}
+			continue
 		case frameLog:
 			p.drainOutput()
 			e.rec.line(string(f.body))
@@ -108,6 +116,9 @@ func (e *environment) invoke(p *process, inv Invocation, deadline time.Time) ver
 		v, ok := e.answer(f, inv)
 		if !ok {
 			return e.broken(p, inv, errProtocol, deadline)
+		}
+		if !v.failed {
+			v.payload = append(parts.buffered, v.payload...)
 		}
 		p.drainOutput()
 		if !v.reuse { // it exits by itself

@@ -19,6 +19,7 @@ const (
 	errorOutOfMemory = "Runtime.OutOfMemory"
 	errorTooLarge    = "Function.ResponseSizeTooLarge"
 	errorUnknown     = "Runtime.Unknown"
+	errorTruncated   = "Runtime.TruncatedResponse"
 )
 
 // unhandled is the only value of X-Amz-Function-Error that AWS sends today.

@@ -241,6 +241,10 @@ func (a *runtimeAPI) response(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	meta := replyMeta{ID: r.PathValue("id")}
+	if r.Header.Get("Lambda-Runtime-Function-Response-Mode") == "streaming" {
+		a.stream(w, r, meta)
+		return
+	}
 	body, err := read(r)
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -254,15 +258,36 @@ func (a *runtimeAPI) response(w http.ResponseWriter, r *http.Request) {
 		a.enter(w, phaseRunning, phaseAnswering)
 		return
 	}
-	if r.Trailer.Get("Lambda-Runtime-Function-Error-Type") != "" { // of a streamed response
-		body, err = base64.StdEncoding.DecodeString(r.Trailer.Get("Lambda-Runtime-Function-Error-Body"))
-		if err != nil {
-			body = errorPayload{r.Trailer.Get("Lambda-Runtime-Function-Error-Type"), ""}.json()
+	a.answered(frame{kind: frameResponse, body: join(meta, body)})
+	accept(w)
+}
+
+// stream takes a response in parts. The runtime reports what goes wrong after
+// the first one in trailers.
+func (a *runtimeAPI) stream(w http.ResponseWriter, r *http.Request, meta replyMeta) {
+	for {
+		part := make([]byte, 32<<10) // each frame has its own
+		n, err := r.Body.Read(part)
+		if n > 0 {
+			a.tell(frame{kind: frameChunk, body: part[:n]})
 		}
-		a.answered(frame{kind: frameError, body: join(meta, body)})
-	} else {
-		a.answered(frame{kind: frameResponse, body: join(meta, body)})
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			a.answered(frame{kind: frameError, body: join(meta, errorPayload{errorTruncated, "Response was cut off"}.json())})
+			return
+		}
 	}
+	end := frame{kind: frameResponse, body: join(meta, nil)}
+	if kind := r.Trailer.Get("Lambda-Runtime-Function-Error-Type"); kind != "" {
+		body, err := base64.StdEncoding.DecodeString(r.Trailer.Get("Lambda-Runtime-Function-Error-Body"))
+		if err != nil || !json.Valid(body) {
+			body = errorPayload{kind, ""}.json()
+		}
+		end = frame{kind: frameError, body: join(meta, body)}
+	}
+	a.answered(end)
 	accept(w)
 }
 

@@ -224,7 +224,7 @@ func TestRuntimeAPI_LargestResponse(t *testing.T) {
 	}
 }
 
-func TestRuntimeAPI_StreamedResponseOfABufferedInvocation(t *testing.T) {
+func TestRuntimeAPI_StreamedResponse(t *testing.T) {
 	c := newRuntimeClient(t)
 	for i, failing := range []bool{false, true} {
 		id := fmt.Sprint(i)
@@ -243,11 +243,20 @@ func TestRuntimeAPI_StreamedResponseOfABufferedInvocation(t *testing.T) {
 				"Lambda-Runtime-Function-Error-Body": {base64.StdEncoding.EncodeToString([]byte(`{"errorType":"T"}`))},
 			}
 		}
-		c.expect(c.send(r), accepted)
+		sent := make(chan string, 1)
+		go func() { sent <- c.send(r) }()
+		got, f := "", c.frame()
+		for ; f.kind == frameChunk; f = c.frame() {
+			got += string(f.body)
+		}
+		c.expect(<-sent, accepted)
+		c.expect(got, "part two")
+		want, payload := frameResponse, ""
 		if failing {
-			c.answered(frameError, id, `{"errorType":"T"}`)
-		} else {
-			c.answered(frameResponse, id, "part two")
+			want, payload = frameError, `{"errorType":"T"}`
+		}
+		if meta, body, err := f.split(); err != nil || f.kind != want || meta.ID != id || string(body) != payload {
+			t.Errorf("ended with frame %d %s, %v", f.kind, body, err)
 		}
 	}
 }

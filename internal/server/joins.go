@@ -36,6 +36,10 @@ func (a lambdaAPI) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest) 
 	return a.data.Invoke(ctx, in)
 }
 
+func (a lambdaAPI) InvokeWithResponseStream(ctx context.Context, in *lambdaapi.InvokeWithResponseStreamRequest) (*lambdaapi.InvokeWithResponseStreamResponse, error) {
+	return a.data.InvokeWithResponseStream(ctx, in)
+}
+
 func (a lambdaAPI) InvokeAsync(ctx context.Context, in *lambdaapi.InvokeAsyncRequest) (*lambdaapi.InvokeAsyncResponse, error) {
 	return a.data.InvokeAsync(ctx, in)
 }

@@ -30,6 +30,7 @@ const T = Object.freeze({
   LOG: 21,
   OUTPUT: 22,
   TOO_LARGE: 23,
+  CHUNK: 24,
 });
 
 let socket;

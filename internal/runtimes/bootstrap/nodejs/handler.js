@@ -7,6 +7,7 @@ const { createRequire } = require('module');
 const path = require('path');
 const { pathToFileURL } = require('url');
 const errors = require('./errors.js');
+const { HttpResponseStream } = require('./stream.js');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const CALLBACK_REMOVED =
@@ -86,10 +87,7 @@ async function load(root, setting, callbacks) {
   if (!handler && module && module.default) handler = find(module.default, where.name);
   if (!handler) throw new errors.HandlerNotFound(`${setting} is undefined or not exported`);
   if (typeof handler !== 'function') throw new errors.HandlerNotFound(`${setting} is not a function`);
-  if (handler[STREAMING]) {
-    throw new errors.MalformedStreamingHandler('Response streaming is not supported by this version of Davy.');
-  }
-  if (!callbacks && handler.length >= 3) throw new errors.CallbackHandlerDeprecated(CALLBACK_REMOVED);
+  if (!callbacks && !handler[STREAMING] && handler.length >= 3) throw new errors.CallbackHandlerDeprecated(CALLBACK_REMOVED);
   return handler;
 }
 
@@ -111,6 +109,7 @@ async function warm(modules) {
 
 module.exports = {
   load,
+  isStreaming: (handler) => Boolean(handler[STREAMING]),
   warm,
   // awslambda is the global through which a function marks a handler as
   // streaming.
@@ -119,5 +118,6 @@ module.exports = {
       handler[STREAMING] = 'response';
       return handler;
     },
+    HttpResponseStream,
   },
 };

@@ -43,7 +43,8 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
   } catch (error) {
     crash('Uncaught Exception', error, EXIT_EXCEPTION);
   }
-  const model = callbacks ? invocation.withCallbacks : invocation.withPromises;
+  let model = callbacks ? invocation.withCallbacks : invocation.withPromises;
+  if (handlers.isStreaming(loaded)) model = invocation.withStream;
   run = (meta, payload) => void model(loaded, meta, payload);
   channel.send(T.READY, '{}');
 }
