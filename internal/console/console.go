@@ -2,7 +2,7 @@
 // at, apart from the AWS APIs and their origin.
 //
 // The web console itself is not part of this version; the port answers the
-// health check and says where the API is, and nothing else.
+// health check and Prometheus, and says where the API is.
 package console
 
 import (
@@ -25,12 +25,14 @@ type Config struct {
 	API     string // URL of the AWS APIs
 	Version string
 	Health  http.HandlerFunc // answers /_davy/health
+	Metrics http.Handler     // answers /metrics, to whoever reaches this port
 }
 
 // Handler returns the handler of the console port.
 func Handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_davy/health", cfg.Health)
+	mux.Handle("GET /metrics", cfg.Metrics)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_ = page.Execute(w, cfg)

@@ -94,9 +94,14 @@ func (e *environment) run() {
 		e.fleet.startFailed(err)
 		return
 	}
-	sp := e.spare(launch)
-	if sp == nil && !e.admitted() {
-		return
+	sp := e.spare(launch, false)
+	if sp == nil {
+		if !e.admitted() {
+			return
+		}
+		if sp = e.spare(launch, true); sp != nil { // it came meanwhile
+			e.booted()
+		}
 	}
 	started := time.Now()
 	e.rec.line(initStartLine(runtimeLabel(launch, e.fn.Region)))
@@ -242,8 +247,9 @@ func (e *environment) prepare() (runtimes.Launch, error) {
 }
 
 // spare takes a booted runtime from the pool. It returns nil when none fits
-// or none is there: then the environment boots its own.
-func (e *environment) spare(l runtimes.Launch) *spare {
+// or none is there: then the environment boots its own, if this was the last
+// time that it asks.
+func (e *environment) spare(l runtimes.Launch, last bool) *spare {
 	if e.es.pool == nil {
 		return nil
 	}
@@ -251,8 +257,10 @@ func (e *environment) spare(l runtimes.Launch) *spare {
 	if !fits {
 		return nil
 	}
-	sp := e.es.pool.take(k)
-	e.es.cfg.Observer.PoolAsked(e.fn, sp != nil)
+	sp := e.es.pool.take(k, last)
+	if sp != nil || last {
+		e.es.cfg.Observer.PoolAsked(e.fn, sp != nil)
+	}
 	return sp
 }
 

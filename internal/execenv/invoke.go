@@ -75,7 +75,7 @@ func (e *environment) restart(deadline time.Time) (*failure, error) {
 	if err != nil {
 		return nil, err
 	}
-	fail, err := e.start(launch, e.spare(launch), deadline)
+	fail, err := e.start(launch, e.spare(launch, true), deadline)
 	if err == nil {
 		e.es.cfg.Observer.Initialized(e.fn, e.path, time.Since(began), fail == nil)
 	}

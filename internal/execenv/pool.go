@@ -122,16 +122,25 @@ func (p *pool) stock(k kind) *stock {
 	return s
 }
 
-// take answers a cold start with a spare, or nil, and notes that there was
-// one.
-func (p *pool) take(k kind) *spare {
+// take returns a spare, or nil. A cold start that may still be spared counts as
+// demand only when it finds one.
+func (p *pool) take(k kind, last bool) *spare {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
 	s := p.stock(k)
+	sp := p.pop(s)
+	if sp != nil || last {
+		p.need(s)
+	}
+	return sp
+}
+
+// need notes a cold start. p.mu is held.
+func (p *pool) need(s *stock) {
+	now := time.Now()
 	s.takes = slices.DeleteFunc(s.takes, func(t time.Time) bool { return now.Sub(t) > burst })
 	if len(s.takes) < maxStock {
 		s.takes = append(s.takes, now)
@@ -140,17 +149,6 @@ func (p *pool) take(k kind) *spare {
 	s.want = max(s.want, s.most)
 	s.last, s.until = now, now.Add(rememberFor)
 	signal(p.wake)
-	return p.pop(s)
-}
-
-// takeLate is take for a cold start that was counted already.
-func (p *pool) takeLate(k kind) *spare {
-	if p == nil {
-		return nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pop(p.stock(k))
 }
 
 // pop takes the spare that booted last. p.mu is held.

@@ -58,6 +58,13 @@ type Permissions interface {
 	ServiceMayInvoke(ctx context.Context, service, functionARN, sourceARN, sourceAccount string) (bool, error)
 }
 
+// Observer hears what the dispatcher does, for metrics. Its methods return at
+// once.
+type Observer interface {
+	// Throttled: a concurrency limit refused a synchronous invocation.
+	Throttled(fn *execenv.Function)
+}
+
 // Config is what a Dispatcher needs.
 type Config struct {
 	Functions    Functions    // required
@@ -68,6 +75,9 @@ type Config struct {
 	// RoleError tells an error of Environments that means that the execution
 	// role could not be assumed; nil: none does.
 	RoleError func(error) bool
+
+	// Observer hears of refused invocations; nil: nobody.
+	Observer Observer
 
 	// Workers is the number of events that run at the same time, over all
 	// functions; 0 means 512. Synchronous invocations are not counted.
@@ -203,6 +213,9 @@ func (d *Dispatcher) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest
 func (d *Dispatcher) run(ctx context.Context, fn *execenv.Function, set Settings, inv execenv.Invocation) (execenv.Outcome, error) {
 	place, why := d.limit.acquire(fn, set)
 	if why != "" {
+		if d.cfg.Observer != nil {
+			d.cfg.Observer.Throttled(fn)
+		}
 		return execenv.Outcome{}, throttled(why)
 	}
 	defer d.limit.release(place)

@@ -22,6 +22,7 @@ import (
 	"davy/internal/invoke"
 	"davy/internal/lambda"
 	"davy/internal/logs"
+	"davy/internal/metrics"
 	"davy/internal/operator"
 	"davy/internal/runtimes"
 	"davy/internal/s3"
@@ -35,6 +36,7 @@ const awsDomain = "amazonaws.com"
 // parts is a built server: what runs, and what must be closed.
 type parts struct {
 	gateway *gateway.Gateway
+	metrics metrics.Registry
 
 	runs   []func(context.Context) error
 	closes []func() error // in order of building
@@ -167,17 +169,19 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 
 	// Execution. Environments reach the gateway, which is built last.
 	inside := &door{ctx: context.WithoutCancel(ctx)}
+	meter := newMeter(&p.metrics)
 	environments, err = execenv.New(ctx, execenv.Config{
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
 		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain},
-		PoolMemory: int64(cfg.PoolMemory) << 20, Log: cfg.Log,
+		PoolMemory: int64(cfg.PoolMemory) << 20, Observer: meter, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start environments: %w", err)
 	}
+	meter.environments(&p.metrics, environments)
 	dispatcher, err = invoke.New(invoke.Config{
 		Functions: catalogue{control}, Environments: environments, State: store, Permissions: judge,
-		RoleError: isRoleError, Grace: max(cfg.Drain-5*time.Second, time.Second), Log: cfg.Log,
+		RoleError: isRoleError, Observer: meter, Grace: max(cfg.Drain-5*time.Second, time.Second), Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start invoke: %w", err)

@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg Config, ready func(api, console string)) (err 
 	defer func() { err = errors.Join(err, p.close()) }()
 
 	web := &http.Server{
-		Handler:           console.Handler(console.Config{API: endpoint(api.Addr()), Version: cfg.Version, Health: p.gateway.Health}),
+		Handler:           console.Handler(console.Config{API: endpoint(api.Addr()), Version: cfg.Version, Health: p.gateway.Health, Metrics: &p.metrics}),
 		ReadHeaderTimeout: 30 * time.Second,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
