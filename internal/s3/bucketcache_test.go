@@ -40,7 +40,7 @@ func TestBucketCache_WritesDoNotFollowAStateThatHasPassed(t *testing.T) {
 	w := newWorld(t)
 	w.bucketNamed("bucket")
 	w.put("bucket", "k", "1")
-	stale, ticket := w.buckets.get("bucket")
+	stale, _ := w.buckets.get("bucket")
 	if stale == nil {
 		t.Fatal("the bucket is not cached")
 	}
@@ -62,7 +62,7 @@ func TestBucketCache_WritesDoNotFollowAStateThatHasPassed(t *testing.T) {
 		},
 	} {
 		w.buckets.drop("bucket")
-		_, ticket = w.buckets.get("bucket")
+		_, ticket := w.buckets.get("bucket")
 		w.buckets.put(stale, ticket)
 		if err := write(); err != nil {
 			t.Fatal(err)
