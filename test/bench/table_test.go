@@ -44,7 +44,7 @@ var (
 		{what: "warm", name: "warm_p50", unit: "ms", of: of("warm"), floor: of("warm.floor"), bare: "echo", goal: goal{ratioAtMost, 2}},
 		{what: "warm, tail", name: "warm_p99", unit: "ms", of: p99("warm"), floor: p99("warm.floor"), bare: "echo"},
 		{what: "rate", name: "rate", unit: "/s", of: of("rate"), goal: goal{atLeast, 2000}},
-		{what: "python", name: "python", unit: "ms", of: of("python"), goal: goal{ratioAtMost, 0.5}, note: "not served yet"},
+		{what: "python", name: "python", unit: "ms", of: of("python"), goal: goal{ratioAtMost, 0.5}, note: "not measured yet"},
 		{what: "skipped", name: "skipped", unit: "ms", of: of("skipped"), floor: of("skipped.floor"), bare: "echo", goal: goal{ratioAtMost, 2}},
 	}
 	exampleSamples = samples{"warm": {0.9, 0.7, 0.8}, "warm.floor": {0.4, 0.5, 0.3}, "rate": {1900, 12345}}
