@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"davy/internal/demo"
+	"davy/internal/operator"
 	"davy/internal/runtimes"
 )
 
@@ -90,7 +91,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	}
 	fmt.Fprintf(stdout, "davy %s is ready after %s at %s\n", versionString(), time.Since(began).Round(time.Millisecond), api)
 
-	id, secret, err := readCredentials(filepath.Join(data, "credentials"))
+	root, err := operator.RootKey(data)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	return demo.Run(ctx, demo.Config{
-		Endpoint: api, Account: "000000000000", AccessID: id, Secret: secret,
+		Endpoint: api, Account: "000000000000", AccessID: root.AccessKeyID, Secret: root.SecretAccessKey,
 		Runtimes: names, Out: stdout,
 	})
 }
@@ -130,22 +131,4 @@ func field(line, key string) string {
 		}
 	}
 	return ""
-}
-
-// readCredentials reads the first access key of a credentials file.
-func readCredentials(path string) (id, secret string, err error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", "", fmt.Errorf("read credentials: %w", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		k, v, _ := strings.Cut(line, "=")
-		switch strings.TrimSpace(k) {
-		case "aws_access_key_id":
-			id = strings.TrimSpace(v)
-		case "aws_secret_access_key":
-			return id, strings.TrimSpace(v), nil
-		}
-	}
-	return "", "", fmt.Errorf("no access key in %s", path)
 }

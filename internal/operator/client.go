@@ -30,19 +30,37 @@ type Client struct {
 // Open reads the endpoint and the key of the server whose data directory dir
 // is.
 func Open(dir string) (*Client, error) {
-	c := &Client{http: &http.Client{Timeout: time.Minute}}
-	settings, err := section(filepath.Join(dir, "credentials"), profile)
+	creds, err := RootKey(dir)
 	if err != nil {
 		return nil, err
 	}
-	c.creds = sigv4.Credentials{AccessKeyID: settings["aws_access_key_id"], SecretAccessKey: settings["aws_secret_access_key"]}
-	if settings, err = section(filepath.Join(dir, "config"), "profile "+profile); err != nil {
+	c := &Client{http: &http.Client{Timeout: time.Minute}, creds: creds}
+	settings, err := section(filepath.Join(dir, "config"), "profile "+profile)
+	if err != nil {
 		return nil, err
 	}
-	if c.endpoint = strings.TrimSuffix(settings["endpoint_url"], "/"); c.endpoint == "" || c.creds.AccessKeyID == "" {
-		return nil, fmt.Errorf("%s has no profile %q: has `davy serve` run there?", dir, profile)
+	if c.endpoint = strings.TrimSuffix(settings["endpoint_url"], "/"); c.endpoint == "" {
+		return nil, noProfile(dir)
 	}
 	return c, nil
+}
+
+// RootKey reads the access key of the first account's root user, which the
+// server whose data directory dir is wrote there.
+func RootKey(dir string) (sigv4.Credentials, error) {
+	settings, err := section(filepath.Join(dir, "credentials"), profile)
+	if err != nil {
+		return sigv4.Credentials{}, err
+	}
+	creds := sigv4.Credentials{AccessKeyID: settings["aws_access_key_id"], SecretAccessKey: settings["aws_secret_access_key"]}
+	if creds.AccessKeyID == "" {
+		return sigv4.Credentials{}, noProfile(dir)
+	}
+	return creds, nil
+}
+
+func noProfile(dir string) error {
+	return fmt.Errorf("%s has no profile %q: has `davy serve` run there?", dir, profile)
 }
 
 // section reads one section of an AWS configuration file.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"davy/internal/operator"
 )
 
 // Limit bounds waits for events that must happen: no test asserts how long
@@ -153,18 +155,6 @@ func (s *Server) end(sig syscall.Signal) error {
 
 // RootKey reads the root access key that the server wrote.
 func (s *Server) RootKey() (id, secret string, err error) {
-	text, err := os.ReadFile(filepath.Join(s.Data, "credentials"))
-	if err != nil {
-		return "", "", err
-	}
-	for line := range strings.Lines(string(text)) {
-		k, v, _ := strings.Cut(line, "=")
-		switch strings.TrimSpace(k) {
-		case "aws_access_key_id":
-			id = strings.TrimSpace(v)
-		case "aws_secret_access_key":
-			return id, strings.TrimSpace(v), nil
-		}
-	}
-	return "", "", errors.New("no access key in the credentials file")
+	creds, err := operator.RootKey(s.Data)
+	return creds.AccessKeyID, creds.SecretAccessKey, err
 }

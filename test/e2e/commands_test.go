@@ -54,7 +54,6 @@ func setup(env *testscript.Env, bin, awsDir string) error {
 	env.Values[serverKey{}] = s
 	env.Setenv("DATA", data)
 	env.Setenv("PATH", awsDir+":"+filepath.Dir(bin)+":"+os.Getenv("PATH"))
-	env.Setenv("ACCOUNT", "000000000000")
 	env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	env.Setenv("AWS_PAGER", "")
 	env.Setenv("AWS_MAX_ATTEMPTS", "1")
