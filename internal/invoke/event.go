@@ -12,13 +12,12 @@ import (
 
 	"davy/internal/arn"
 	"davy/internal/awsapi"
-	"davy/internal/execenv"
 	"davy/internal/state"
 )
 
-// queueRoot is the prefix of the queues of events: one queue for each
-// function, named by its unqualified ARN, so that no function waits behind
-// another's events.
+// queueRoot is the prefix of the queues of events: one queue for each ARN that
+// events are sent to, as it was qualified, so that no function waits behind
+// another's events, nor a version with concurrency of its own behind others.
 const queueRoot = "lambda/async/"
 
 // record is an event in the queue: a line of JSON, then the payload. Its
@@ -63,17 +62,17 @@ func decodeRecord(b []byte) (*record, error) {
 }
 
 // message is the queue message of a new event.
-func message(fn *execenv.Function, r *record) (state.Msg, error) {
+func message(r *record) (state.Msg, error) {
 	body, err := r.encode()
 	if err != nil {
 		return state.Msg{}, err
 	}
-	return state.Msg{Queue: queueRoot + fn.ARN, Body: body}, nil
+	return state.Msg{Queue: queueRoot + r.Invoked, Body: body}, nil
 }
 
 // enqueue makes an event durable.
-func (d *Dispatcher) enqueue(ctx context.Context, fn *execenv.Function, set Settings, call *awsapi.Call, payload []byte) error {
-	m, err := message(fn, &record{
+func (d *Dispatcher) enqueue(ctx context.Context, set Settings, call *awsapi.Call, payload []byte) error {
+	m, err := message(&record{
 		RequestID: requestID(call),
 		Invoked:   set.InvokedARN,
 		Trace:     traceID(call),
@@ -109,7 +108,7 @@ func (d *Dispatcher) Message(ctx context.Context, functionARN, sourceARN, source
 	if len(payload) > maxEventPayload {
 		return refuse("payload too large")
 	}
-	fn, set, err := d.cfg.Functions.Resolve(ctx, target.Account, target.Region, functionARN, "")
+	_, set, err := d.cfg.Functions.Resolve(ctx, target.Account, target.Region, functionARN, "")
 	if isMissing(err) {
 		return refuse("function does not exist")
 	}
@@ -126,7 +125,7 @@ func (d *Dispatcher) Message(ctx context.Context, functionARN, sourceARN, source
 	if !may {
 		return refuse("no permission")
 	}
-	m, err := message(fn, &record{
+	m, err := message(&record{
 		RequestID: uuid.NewString(),
 		Invoked:   set.InvokedARN,
 		Trace:     newTraceID(),

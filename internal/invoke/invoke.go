@@ -30,6 +30,8 @@ type Settings struct {
 	Reserved    int           // the function's reserved concurrency; -1: none
 	Unreserved  int           // what the account has left for functions without a reservation
 	Concurrency int           // the account's limit
+	Provisioned int           // environments of this version that are kept ready
+	AllReady    int           // of all versions of the function
 	MaxRetries  int           // of an asynchronous event after function errors
 	MaxEventAge time.Duration // of an asynchronous event
 }
@@ -171,7 +173,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest
 	case lambdaapi.InvocationTypeDryRun:
 		return &lambdaapi.InvocationResponse{StatusCode: new(int32(http.StatusNoContent))}, nil
 	case lambdaapi.InvocationTypeEvent:
-		if err := d.enqueue(ctx, fn, set, call, payload); err != nil {
+		if err := d.enqueue(ctx, set, call, payload); err != nil {
 			return nil, err
 		}
 		return &lambdaapi.InvocationResponse{StatusCode: new(int32(http.StatusAccepted))}, nil
@@ -263,11 +265,11 @@ func (d *Dispatcher) InvokeAsync(ctx context.Context, in *lambdaapi.InvokeAsyncR
 		return nil, err
 	}
 	call := awsapi.CallFrom(ctx)
-	fn, set, err := d.cfg.Functions.Resolve(ctx, call.Account, call.Region, awsapi.Val(in.FunctionName), "")
+	_, set, err := d.cfg.Functions.Resolve(ctx, call.Account, call.Region, awsapi.Val(in.FunctionName), "")
 	if err != nil {
 		return nil, err
 	}
-	if err := d.enqueue(ctx, fn, set, call, payload); err != nil {
+	if err := d.enqueue(ctx, set, call, payload); err != nil {
 		return nil, err
 	}
 	return &lambdaapi.InvokeAsyncResponse{Status: new(int32(http.StatusAccepted))}, nil

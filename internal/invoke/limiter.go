@@ -13,7 +13,8 @@ import (
 type limiter struct {
 	mu        sync.Mutex
 	accounts  map[scope]*usage
-	functions map[string]int // running, by unqualified ARN
+	functions map[string]int    // running on demand, by unqualified ARN
+	ready     map[[2]string]int // running in what is kept ready, by ARN and version
 
 	// freed receives after a place was given back that somebody waits for.
 	freed        chan struct{}
@@ -26,23 +27,40 @@ type scope struct{ account, region string }
 
 type usage struct {
 	total      int // running
-	unreserved int // of them, without a reservation
+	unreserved int // of them, in what no function has set aside
 }
 
 // place is the right to run a function once, until it is released.
 type place struct {
 	scope    scope
 	function string
-	reserved bool
+	version  string
+	kind     placeKind
 }
+
+// placeKind is whose concurrency a place is of.
+type placeKind int
+
+const (
+	placeUnreserved  placeKind = iota // everybody's
+	placeReserved                     // the function's, for any version
+	placeProvisioned                  // the version's
+)
 
 func newLimiter() *limiter {
-	return &limiter{accounts: map[scope]*usage{}, functions: map[string]int{}, freed: make(chan struct{}, 1), waitFunction: map[string]bool{}, waitScope: map[scope]bool{}}
+	return &limiter{
+		accounts: map[scope]*usage{}, functions: map[string]int{}, ready: map[[2]string]int{},
+		freed: make(chan struct{}, 1), waitFunction: map[string]bool{}, waitScope: map[scope]bool{},
+	}
 }
 
-// acquire takes a place; why is not empty when there is none.
+// acquire takes a place; why is not empty when there is none. A version's
+// provisioned concurrency comes first. What the function has reserved beyond
+// that of all its versions comes next, and without a reservation what the
+// account has left.
+// https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
 func (l *limiter) acquire(fn *execenv.Function, set Settings) (_ place, why lambdaapi.ThrottleReason) {
-	p := place{scope: scope{fn.Account, fn.Region}, function: fn.ARN, reserved: set.Reserved >= 0}
+	p := place{scope: scope{fn.Account, fn.Region}, function: fn.ARN, version: fn.Version}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.accounts[p.scope]
@@ -51,9 +69,17 @@ func (l *limiter) acquire(fn *execenv.Function, set Settings) (_ place, why lamb
 		l.accounts[p.scope] = u
 	}
 	switch {
-	case p.reserved && l.functions[p.function] >= set.Reserved:
-		why = lambdaapi.ThrottleReasonReservedFunctionConcurrentInvocationLimitExceeded
-	case !p.reserved && u.unreserved >= set.Unreserved, u.total >= set.Concurrency:
+	case set.Provisioned > 0 && l.ready[p.pair()] < set.Provisioned:
+		p.kind = placeProvisioned
+	case set.Reserved >= 0:
+		p.kind = placeReserved
+		if l.functions[p.function] >= set.Reserved-set.AllReady {
+			why = lambdaapi.ThrottleReasonReservedFunctionConcurrentInvocationLimitExceeded
+		}
+	case u.unreserved >= set.Unreserved:
+		why = lambdaapi.ThrottleReasonConcurrentInvocationLimitExceeded
+	}
+	if why == "" && u.total >= set.Concurrency {
 		why = lambdaapi.ThrottleReasonConcurrentInvocationLimitExceeded
 	}
 	if why != "" {
@@ -61,12 +87,18 @@ func (l *limiter) acquire(fn *execenv.Function, set Settings) (_ place, why lamb
 		return p, why
 	}
 	u.total++
-	if !p.reserved {
+	switch p.kind {
+	case placeProvisioned:
+		l.ready[p.pair()]++
+		return p, ""
+	case placeUnreserved:
 		u.unreserved++
 	}
 	l.functions[p.function]++
 	return p, ""
 }
+
+func (p place) pair() [2]string { return [2]string{p.function, p.version} }
 
 // release gives a place back; exactly once for each that was taken.
 func (l *limiter) release(p place) {
@@ -74,11 +106,15 @@ func (l *limiter) release(p place) {
 	defer l.mu.Unlock()
 	u := l.accounts[p.scope]
 	u.total--
-	if !p.reserved {
+	if p.kind == placeUnreserved {
 		u.unreserved--
 	}
 	l.forget(p.scope, u)
-	if l.functions[p.function]--; l.functions[p.function] == 0 {
+	if p.kind == placeProvisioned {
+		if l.ready[p.pair()]--; l.ready[p.pair()] == 0 {
+			delete(l.ready, p.pair())
+		}
+	} else if l.functions[p.function]--; l.functions[p.function] == 0 {
 		delete(l.functions, p.function)
 	}
 	if l.waitFunction[p.function] || l.waitScope[p.scope] {
@@ -106,9 +142,8 @@ func (l *limiter) acquireOrWait(fn *execenv.Function, set Settings) (place, bool
 		return p, true
 	}
 	l.mu.Lock()
-	if why == lambdaapi.ThrottleReasonReservedFunctionConcurrentInvocationLimitExceeded {
-		l.waitFunction[fn.ARN] = true
-	} else {
+	l.waitFunction[fn.ARN] = true
+	if why != lambdaapi.ThrottleReasonReservedFunctionConcurrentInvocationLimitExceeded {
 		l.waitScope[scope{fn.Account, fn.Region}] = true
 	}
 	l.mu.Unlock()

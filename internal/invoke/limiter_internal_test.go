@@ -12,18 +12,22 @@ import (
 
 // TestLimiter_Law: whatever is taken and given back in whatever order, what
 // runs never exceeds a limit, a free place is never refused, and nothing is
-// left when all was given back.
+// left when all was given back. Functions have two versions, of which the
+// first may have provisioned concurrency.
 func TestLimiter_Law(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newLimiter()
 		total := rapid.IntRange(1, 8).Draw(t, "limit")
-		fns := make([]*execenv.Function, rapid.IntRange(1, 4).Draw(t, "functions"))
-		reserved := make([]int, len(fns))
+		n := rapid.IntRange(1, 4).Draw(t, "functions")
+		reserved, ready := make([]int, n), make([]int, n)
 		unreserved := total
-		for i := range fns {
-			fns[i] = &execenv.Function{ARN: fmt.Sprint("fn", i), Account: "a", Region: "r"}
+		for i := range n {
 			if reserved[i] = rapid.IntRange(-1, unreserved).Draw(t, "reserved"); reserved[i] > 0 {
 				unreserved -= reserved[i]
+				ready[i] = rapid.IntRange(0, reserved[i]).Draw(t, "ready of reserved")
+			} else if reserved[i] < 0 {
+				ready[i] = rapid.IntRange(0, unreserved).Draw(t, "ready")
+				unreserved -= ready[i]
 			}
 		}
 		type held struct {
@@ -31,26 +35,34 @@ func TestLimiter_Law(t *testing.T) {
 			p place
 		}
 		var holds []held
-		running := make([]int, len(fns))
+		onDemand, inReady := make([]int, n), make([]int, n)
 		t.Repeat(map[string]func(*rapid.T){
 			"acquire": func(t *rapid.T) {
-				i := rapid.IntRange(0, len(fns)-1).Draw(t, "function")
+				i := rapid.IntRange(0, n-1).Draw(t, "function")
+				first := rapid.Bool().Draw(t, "first version")
+				fn := &execenv.Function{ARN: fmt.Sprint("fn", i), Version: "2", Account: "a", Region: "r"}
+				set := Settings{Reserved: reserved[i], Unreserved: unreserved, Concurrency: total, AllReady: ready[i]}
+				if first {
+					fn.Version, set.Provisioned = "1", ready[i]
+				}
 				free := 0
-				for j := range fns {
+				for j := range n {
 					if reserved[j] < 0 {
-						free += running[j]
+						free += onDemand[j]
 					}
 				}
-				want := free < unreserved
-				if reserved[i] >= 0 {
-					want = running[i] < reserved[i]
-				}
-				p, why := l.acquire(fns[i], Settings{Reserved: reserved[i], Unreserved: unreserved, Concurrency: total})
+				inTime := first && inReady[i] < ready[i]
+				want := inTime || reserved[i] < 0 && free < unreserved || reserved[i] >= 0 && onDemand[i] < reserved[i]-ready[i]
+				p, why := l.acquire(fn, set)
 				if (why == "") != want {
-					t.Fatalf("acquire fn%d = %q with %v running, %v reserved, %d unreserved", i, why, running, reserved, unreserved)
+					t.Fatalf("acquire %s:%s = %q with %v and %v running, %v reserved, %v ready, %d unreserved", fn.ARN, fn.Version, why, onDemand, inReady, reserved, ready, unreserved)
 				}
 				if why == "" {
-					running[i]++
+					if inTime {
+						inReady[i]++
+					} else {
+						onDemand[i]++
+					}
 					holds = append(holds, held{i, p})
 				}
 				if len(holds) > total {
@@ -63,17 +75,38 @@ func TestLimiter_Law(t *testing.T) {
 				}
 				n := rapid.IntRange(0, len(holds)-1).Draw(t, "which")
 				l.release(holds[n].p)
-				running[holds[n].i]--
+				if holds[n].p.kind == placeProvisioned {
+					inReady[holds[n].i]--
+				} else {
+					onDemand[holds[n].i]--
+				}
 				holds = append(holds[:n], holds[n+1:]...)
 			},
 		})
 		for _, h := range holds {
 			l.release(h.p)
 		}
-		if len(l.accounts) != 0 || len(l.functions) != 0 {
-			t.Fatalf("left: %v %v", l.accounts, l.functions)
+		if len(l.accounts) != 0 || len(l.functions) != 0 || len(l.ready) != 0 {
+			t.Fatalf("left: %v %v %v", l.accounts, l.functions, l.ready)
 		}
 	})
+}
+
+// AWS: provisioned concurrency that adds up to the function's reservation
+// throttles its unpublished version.
+func TestLimiter_AllOfAReservationIsProvisioned(t *testing.T) {
+	l := newLimiter()
+	one := &execenv.Function{ARN: "fn", Version: "1", Account: "a", Region: "r"}
+	latest := &execenv.Function{ARN: "fn", Version: "$LATEST", Account: "a", Region: "r"}
+	if _, why := l.acquire(latest, Settings{Reserved: 2, AllReady: 2, Concurrency: 10}); why != "ReservedFunctionConcurrentInvocationLimitExceeded" {
+		t.Errorf("$LATEST: %q", why)
+	}
+	for i := range 3 {
+		_, why := l.acquire(one, Settings{Reserved: 2, Provisioned: 2, AllReady: 2, Concurrency: 10})
+		if (why == "") != (i < 2) {
+			t.Errorf("execution %d of the provisioned version: %q", i+1, why)
+		}
+	}
 }
 
 // A reservation that appears while the function runs counts what runs already.

@@ -51,10 +51,18 @@ type queue struct {
 // job is an event that runs.
 type job struct {
 	delivery state.Delivery
-	place    place
+	seat
 
 	mu      sync.Mutex
 	receipt string // of the latest delivery of this message
+}
+
+// seat is a place for one event, and the version that it is a place of: each
+// event to an alias with two versions gets either.
+type seat struct {
+	place place
+	fn    *execenv.Function
+	set   Settings
 }
 
 func newQueue(cfg Config, limit *limiter) *queue {
@@ -186,7 +194,7 @@ func (q *queue) giveBack(n int) {
 	}
 }
 
-// claim takes up to n events of a function and starts them. claimed counts
+// claim takes up to n events of a queue and starts them. claimed counts
 // those that are out of the queue or known to run, started those that hold a
 // worker.
 func (q *queue) claim(ctx, alive context.Context, name string, n int) (claimed, started int, err error) {
@@ -196,36 +204,39 @@ func (q *queue) claim(ctx, alive context.Context, name string, n int) (claimed, 
 		claimed, err = q.dropAll(ctx, name, n, "malformed queue name")
 		return claimed, 0, err
 	}
-	fn, set, err := q.cfg.Functions.Resolve(ctx, a.Account, a.Region, functionARN, "")
-	switch {
-	case isMissing(err):
-		claimed, err = q.dropAll(ctx, name, n, "function does not exist")
-		return claimed, 0, err
-	case err != nil:
-		return 0, 0, err
-	case set.Reserved == 0:
-		// AWS discards events without a retry while a function is switched off.
-		claimed, err = q.dropAll(ctx, name, n, "reserved concurrency is zero")
-		return claimed, 0, err
-	}
-	var places []place
-	for len(places) < n {
+	var seats []seat
+	for len(seats) < n {
+		fn, set, err := q.cfg.Functions.Resolve(ctx, a.Account, a.Region, functionARN, "")
+		switch {
+		case len(seats) > 0 && (err != nil || set.Reserved == 0): // since a moment ago: it is seen when the next are claimed
+			n = len(seats)
+			continue
+		case isMissing(err):
+			claimed, err = q.dropAll(ctx, name, n, "function does not exist")
+			return claimed, 0, err
+		case err != nil:
+			return 0, 0, err
+		case set.Reserved == 0:
+			// AWS discards events without a retry while a function is switched off.
+			claimed, err = q.dropAll(ctx, name, n, "reserved concurrency is zero")
+			return claimed, 0, err
+		}
 		p, ok := q.limit.acquireOrWait(fn, set)
 		if !ok {
 			break
 		}
-		places = append(places, p)
+		seats = append(seats, seat{p, fn, set})
 	}
-	if len(places) == 0 {
+	if len(seats) == 0 {
 		return 0, 0, nil
 	}
-	deliveries, err := q.cfg.State.Receive(ctx, name, len(places), q.hide)
-	for i, p := range places {
-		if i < len(deliveries) && q.start(alive, &job{delivery: deliveries[i], place: p, receipt: deliveries[i].Receipt}) {
+	deliveries, err := q.cfg.State.Receive(ctx, name, len(seats), q.hide)
+	for i, s := range seats {
+		if i < len(deliveries) && q.start(alive, &job{delivery: deliveries[i], seat: s, receipt: deliveries[i].Receipt}) {
 			started++
 			continue
 		}
-		q.limit.release(p)
+		q.limit.release(s.place)
 	}
 	return len(deliveries), started, err
 }
@@ -299,7 +310,10 @@ func (q *queue) work(ctx context.Context, j *job) {
 		q.drop(ctx, j, r, d.Attempts-1, "malformed event")
 		return
 	}
-	fn, set, err := q.cfg.Functions.Resolve(ctx, j.place.scope.account, j.place.scope.region, r.Invoked, "")
+	fn, set := j.fn, j.set
+	if r.Invoked != strings.TrimPrefix(d.Queue, queueRoot) { // queues were once named by the function alone
+		fn, set, err = q.cfg.Functions.Resolve(ctx, j.place.scope.account, j.place.scope.region, r.Invoked, "")
+	}
 	if isMissing(err) {
 		q.drop(ctx, j, r, d.Attempts-1, "function does not exist")
 		return

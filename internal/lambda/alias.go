@@ -148,10 +148,16 @@ func (s *Service) UpdateAlias(ctx context.Context, in *lambdaapi.UpdateAliasRequ
 		}
 		a.RevisionID = uuid.NewString()
 		c.f.Aliases[name] = a
+		if _, provisioned := c.f.Provisioned[name]; provisioned {
+			return c.checkProvisioned(name)
+		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	if _, provisioned := f.Provisioned[name]; provisioned {
+		s.provisionChanged(k) // its environments follow it to another version
 	}
 	return f.Aliases[name].wire(k, name), nil
 }
@@ -172,11 +178,12 @@ func (s *Service) DeleteAlias(ctx context.Context, in *lambdaapi.DeleteAliasRequ
 		delete(c.f.Aliases, name)
 		delete(c.f.Policies, name)
 		delete(c.f.EventSettings, name)
-		return nil
+		return c.unprovision(name)
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.provisionChanged(k)
 	return &lambdaapi.DeleteAliasOutput{}, nil
 }
 

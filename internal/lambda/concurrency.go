@@ -23,7 +23,11 @@ func (s *Service) PutFunctionConcurrency(ctx context.Context, in *lambdaapi.PutF
 		return nil, constraint(n, "reservedConcurrentExecutions", "Member must have value greater than or equal to 0")
 	}
 	_, err = s.update(ctx, k, false, func(c *change) error {
-		return c.reserve(&n, func(all map[string]int32) error {
+		c.f.Reserved = &n
+		if ready := c.f.provisionedSum(); n < ready {
+			return invalid(" ReservedConcurrentExecutions  %d should not be lower than function's total provisioned concurrency [%d].", n, ready)
+		}
+		return c.putClaim(func(all map[string]int32) error {
 			floor := min(minUnreserved, s.cfg.Concurrency)
 			if n > 0 && s.cfg.Concurrency-sum(all) < floor {
 				return invalid("Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [%d].", floor)
@@ -38,9 +42,10 @@ func (s *Service) PutFunctionConcurrency(ctx context.Context, in *lambdaapi.PutF
 	return &lambdaapi.Concurrency{ReservedConcurrentExecutions: &n}, nil
 }
 
-// reserve writes the function's reservation into the account's document, if
+// putClaim writes what the function sets aside into the account's document, if
 // check (which may be nil) is content with what all would have then.
-func (c *change) reserve(n *int32, check func(all map[string]int32) error) error {
+func (c *change) putClaim(check func(all map[string]int32) error) error {
+	n := c.f.claim()
 	all, rev, err := c.s.reservations(c.ctx, c.key.account, c.key.region)
 	if err != nil {
 		return err
@@ -55,7 +60,6 @@ func (c *change) reserve(n *int32, check func(all map[string]int32) error) error
 			return err
 		}
 	}
-	c.f.Reserved = n
 	if len(all) == 0 {
 		c.batch.Ops = append(c.batch.Ops, state.Op{Key: concurrencyKey(c.key.account, c.key.region), IfRev: rev})
 		return nil
@@ -104,7 +108,8 @@ func (s *Service) DeleteFunctionConcurrency(ctx context.Context, in *lambdaapi.D
 		if c.f.Reserved == nil {
 			return errUnchanged
 		}
-		return c.reserve(nil, nil)
+		c.f.Reserved = nil
+		return c.putClaim(nil)
 	})
 	if err != nil {
 		return nil, err

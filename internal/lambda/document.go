@@ -19,7 +19,7 @@ import (
 //
 //	lambda/fn/ACCOUNT/REGION/NAME           the function: $LATEST, aliases, policies, settings
 //	lambda/ver/ACCOUNT/REGION/NAME/NUMBER   a published version, its number in ten digits
-//	lambda/concurrency/ACCOUNT/REGION       what the account's functions have reserved
+//	lambda/concurrency/ACCOUNT/REGION       what the account's functions have set aside
 //	lambda/code/SHA256                      which blob holds a package, and how many versions use it
 //	lambda/watch                            written to learn the store's revision
 //
@@ -68,6 +68,7 @@ type function struct {
 	Revisions     map[string]string           `json:",omitempty"` // of versions whose policy changed since they were made
 	EventSettings map[string]eventInvokeRules `json:",omitempty"` // by qualifier; the function's own under $LATEST
 	Reserved      *int32                      `json:",omitempty"`
+	Provisioned   map[string]provision        `json:",omitempty"` // by alias or version
 	Tags          map[string]string           `json:",omitempty"`
 }
 

@@ -176,6 +176,7 @@ func (s *Service) DeleteFunction(ctx context.Context, in *lambdaapi.DeleteFuncti
 	if qualifier == "" && s.cfg.Retired != nil {
 		s.cfg.Retired(k.arn())
 	}
+	s.provisionChanged(k)
 	return &lambdaapi.DeleteFunctionResponse{StatusCode: new(int32(http.StatusNoContent))}, nil
 }
 
@@ -205,8 +206,9 @@ func (c *change) remove() error {
 			break
 		}
 	}
-	if c.f.Reserved != nil {
-		if err := c.reserve(nil, nil); err != nil {
+	if c.f.claim() != nil {
+		c.f.Reserved, c.f.Provisioned = nil, nil
+		if err := c.putClaim(nil); err != nil {
 			return err
 		}
 	}
@@ -235,6 +237,9 @@ func (c *change) removeVersion(number string) error {
 	delete(c.f.Policies, number)
 	delete(c.f.Revisions, number)
 	delete(c.f.EventSettings, number)
+	if err := c.unprovision(number); err != nil {
+		return err
+	}
 	if c.f.Published == mustNumber(number) {
 		c.f.PublishedAs = "" // the next publication makes a version even if nothing changed
 	}

@@ -55,6 +55,10 @@ type Config struct {
 	// deleted, so that its environments can go. nil: nobody cares.
 	Retired func(functionARN string)
 
+	// Provisioner keeps environments ready; nil: provisioned concurrency is
+	// not implemented.
+	Provisioner Provisioner
+
 	// LimitsChanged is called when a reservation of concurrency was changed.
 	// nil: nobody cares.
 	LimitsChanged func()

@@ -21,6 +21,8 @@ type Settings struct {
 	Reserved    int           // the function's reserved concurrency; -1: none
 	Unreserved  int           // what the account has left for functions without a reservation
 	Concurrency int           // the account's limit
+	Provisioned int           // environments of this version that are kept ready
+	AllReady    int           // of all versions of the function
 	MaxRetries  int           // of an asynchronous event after function errors
 	MaxEventAge time.Duration // of an asynchronous event
 }
@@ -128,6 +130,9 @@ func (s *Service) single(ctx context.Context, k key, f *function, number, qualif
 	if f.Reserved != nil {
 		set.Reserved = int(*f.Reserved)
 	}
+	if len(f.Provisioned) > 0 {
+		set.Provisioned, set.AllReady = f.allocation()[v.Version], int(f.provisionedSum())
+	}
 	rules, ok := f.EventSettings[qualifier]
 	if qualifier == "" {
 		rules, ok = f.EventSettings[Latest]
@@ -157,7 +162,7 @@ func (s *Service) single(ctx context.Context, k key, f *function, number, qualif
 	}}, nil
 }
 
-// reservedSum is the concurrency that an account's functions have reserved.
+// reservedSum is the concurrency that an account's functions have set aside.
 func (s *Service) reservedSum(ctx context.Context, account, region string) (int, error) {
 	if n, ok := s.cache.getReserved(account, region); ok {
 		return n, nil
@@ -172,7 +177,7 @@ func (s *Service) reservedSum(ctx context.Context, account, region string) (int,
 	return n, nil
 }
 
-// reservations reads what each function of an account has reserved.
+// reservations reads what each function of an account has set aside.
 func (s *Service) reservations(ctx context.Context, account, region string) (map[string]int32, int64, error) {
 	d, err := s.cfg.State.Get(ctx, concurrencyKey(account, region))
 	if errors.Is(err, state.ErrNotFound) {
