@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -435,31 +434,33 @@ func (e *environment) initReported(body []byte) *failure {
 	}
 }
 
-// functionMounts are the function's code and layer, which stay until the
+// functionMounts are the function's code and its layers, which stay until the
 // environment ends.
 func (e *environment) functionMounts(ctx context.Context) ([]sandbox.Mount, error) {
-	if len(e.fn.Layers) > 1 {
-		return nil, errors.New("execenv: functions with more than one layer are not supported yet")
-	}
-	wanted := []struct{ sha, target string }{{e.fn.CodeSHA256, runtimes.TaskRoot}}
-	for _, l := range e.fn.Layers {
-		wanted = append(wanted, struct{ sha, target string }{l, runtimes.LayerDir})
-	}
-	var mounts []sandbox.Mount
-	for _, w := range wanted {
-		dir, release, err := e.es.cfg.Code.Code(ctx, w.sha)
+	mount := func(target string, sha256s ...string) (sandbox.Mount, error) {
+		dir, release, err := e.es.cfg.Code.Code(ctx, sha256s...)
 		if err != nil {
-			return nil, fmt.Errorf("code of function: %w", err)
+			return sandbox.Mount{}, fmt.Errorf("code of function: %w", err)
 		}
 		before := e.release
 		e.release = func() { release(); before() }
-		mounts = append(mounts, sandbox.Mount{Source: dir, Target: w.target})
-		// Where the search for modules comes after the function's own, and
-		// before the SDKs.
-		modules := filepath.Join(dir, "nodejs", "node_modules")
-		if info, err := os.Lstat(modules); w.target == runtimes.LayerDir && err == nil && info.IsDir() {
-			mounts = append(mounts, sandbox.Mount{Source: modules, Target: "/var/node_modules"})
-		}
+		return sandbox.Mount{Source: dir, Target: target}, nil
+	}
+	code, err := mount(runtimes.TaskRoot, e.fn.CodeSHA256)
+	if err != nil {
+		return nil, err
+	}
+	mounts := []sandbox.Mount{code}
+	if len(e.fn.Layers) == 0 {
+		return mounts, nil
+	}
+	layers, err := mount(runtimes.LayerDir, e.fn.Layers...)
+	if err != nil {
+		return nil, err
+	}
+	mounts = append(mounts, layers)
+	if modules := layerModules(layers.Source, e.fn.Runtime); modules != "" {
+		mounts = append(mounts, sandbox.Mount{Source: modules, Target: "/var/node_modules"})
 	}
 	return mounts, nil
 }

@@ -15,7 +15,7 @@ type Function struct {
 	Runtime     string // nodejs22.x, ...
 	Handler     string
 	CodeSHA256  string   // of the zip, hex: names the code to mount
-	Layers      []string // hashes as CodeSHA256, for /opt; one at most so far
+	Layers      []string // hashes as CodeSHA256, for /opt: later ones replace files of earlier ones
 	Environment map[string]string
 	MemoryMB    int
 	Timeout     time.Duration
@@ -58,7 +58,9 @@ type Outcome struct {
 // CodeSource gives the unpacked code of a function as a host directory that
 // stays in place until release is called.
 type CodeSource interface {
-	Code(ctx context.Context, sha256 string) (dir string, release func(), err error)
+	// Code unpacks one zip, or several into one directory, later ones over
+	// earlier ones.
+	Code(ctx context.Context, sha256s ...string) (dir string, release func(), err error)
 }
 
 // Credentials of an execution role's session.

@@ -229,7 +229,7 @@ func (c codeBucket) OpenObject(ctx context.Context, bucket, key, version string)
 
 // checkZip words what is wrong with a deployment package as Lambda does.
 func checkZip(zip io.ReaderAt, size int64) error {
-	err := tree.Check(zip, size)
+	_, err := tree.Check(zip, size)
 	switch {
 	case err == nil:
 		return nil

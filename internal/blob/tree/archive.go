@@ -55,22 +55,29 @@ type file struct {
 }
 
 // Check tells whether a zip archive can be unpacked, by reading all of it:
-// structure, names, links, checksums and real size. Errors: ErrMalformed,
-// ErrEmpty, ErrTooLarge, ErrUnsafe.
-func Check(r io.ReaderAt, size int64) error { return standard.check(r, size) }
+// structure, names, links, checksums and real size, which it returns: the bytes
+// of all files. Errors: ErrMalformed, ErrEmpty, ErrTooLarge, ErrUnsafe.
+func Check(r io.ReaderAt, size int64) (unpacked int64, err error) { return standard.check(r, size) }
 
-func (l limits) check(r io.ReaderAt, size int64) error {
+func (l limits) check(r io.ReaderAt, size int64) (int64, error) {
 	a, err := open(r, size, l)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return a.each(func(file) (io.WriteCloser, error) { return discard{}, nil })
+	var n discard
+	err = a.each(func(file) (io.WriteCloser, error) { return &n, nil })
+	return int64(n), err
 }
 
-type discard struct{}
+// discard counts the bytes that are written to it.
+type discard int64
 
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-func (discard) Close() error                { return nil }
+func (d *discard) Write(p []byte) (int, error) {
+	*d += discard(len(p))
+	return len(p), nil
+}
+
+func (d *discard) Close() error { return nil }
 
 // open reads the directory of an archive and refuses what must not be
 // unpacked.

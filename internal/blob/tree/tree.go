@@ -1,5 +1,6 @@
-// Package tree keeps function code unpacked: each zip archive once, as a
-// directory named by its SHA-256, for execution environments to mount.
+// Package tree keeps function code and layers unpacked: each zip archive once,
+// as a directory named by its SHA-256, and each list of layers that functions
+// have, merged into one directory, for execution environments to mount.
 //
 // It is a cache: what is missing is unpacked again from the archive. A tree
 // appears under its name complete or not at all, is never changed, and stays
@@ -127,38 +128,44 @@ func (c *Cache) stored(path string) (*tree, error) {
 	return t, err
 }
 
-// Code gives the unpacked code with this SHA-256 (hex). The directory stays in
-// place until release is called. Errors: what Load returns, and those of Check;
-// blob.ErrFull.
-func (c *Cache) Code(ctx context.Context, sha256 string) (dir string, release func(), err error) {
-	return c.use(ctx, sha256, func() error {
-		zip, size, closeZip, err := c.cfg.Load(ctx, sha256)
+// Code gives the unpacked archive with this SHA-256 (hex), or one tree of
+// several archives, each unpacked over the ones before it. The directory stays
+// in place until release is called. Errors: what Load returns, and those of
+// Check; blob.ErrFull.
+func (c *Cache) Code(ctx context.Context, sha256s ...string) (dir string, release func(), err error) {
+	for _, sha := range sha256s {
+		if !validHash(sha) {
+			return "", nil, fmt.Errorf("code %.100q: %w", sha, blob.ErrNotFound)
+		}
+	}
+	if len(sha256s) == 0 {
+		return "", nil, errors.New("tree: no code is asked for")
+	}
+	name := hashOf(sha256s)
+	return c.use(ctx, name, func() (err error) {
+		var archives []*archive
+		for _, sha := range sha256s {
+			zip, size, closeZip, err := c.cfg.Load(ctx, sha)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = closeZip() }() // it was only read
+			a, err := open(zip, size, c.limits)
+			if err != nil {
+				return err
+			}
+			archives = append(archives, a)
+		}
+		all, err := merge(archives, c.limits)
 		if err != nil {
 			return err
 		}
-		_, err = c.unpack(sha256, zip, size)
-		return errors.Join(err, closeZip())
+		return c.unpack(name, all)
 	})
-}
-
-// Unpack makes the tree of an archive if there is none, so that its first use
-// is quick.
-func (c *Cache) Unpack(ctx context.Context, sha256 string, zip io.ReaderAt, size int64) error {
-	_, release, err := c.use(ctx, sha256, func() error {
-		_, err := c.unpack(sha256, zip, size)
-		return err
-	})
-	if err == nil {
-		release()
-	}
-	return err
 }
 
 // use takes a tree for a user; the first one makes it and the others wait.
 func (c *Cache) use(ctx context.Context, sha256 string, unpack func() error) (string, func(), error) {
-	if !validHash(sha256) {
-		return "", nil, fmt.Errorf("code %.100q: %w", sha256, blob.ErrNotFound)
-	}
 	if err := ctx.Err(); err != nil {
 		return "", nil, err
 	}
@@ -252,14 +259,10 @@ func (c *Cache) evict() error {
 }
 
 // unpack makes a tree under a temporary name and renames it.
-func (c *Cache) unpack(sha256 string, zip io.ReaderAt, size int64) (n int64, err error) {
-	a, err := open(zip, size, c.limits)
-	if err != nil {
-		return 0, err
-	}
+func (c *Cache) unpack(name string, a *archive) (err error) {
 	tmp, err := os.MkdirTemp(c.cfg.Dir, tmpPrefix)
 	if err != nil {
-		return 0, full(err)
+		return full(err)
 	}
 	defer func() {
 		if err != nil {
@@ -269,25 +272,26 @@ func (c *Cache) unpack(sha256 string, zip io.ReaderAt, size int64) (n int64, err
 	code := filepath.Join(tmp, "code")
 	for _, dir := range []string{tmp, code} {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return 0, err
+			return err
 		}
 		if err := os.Chmod(dir, 0o755); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	if n, err = a.writeTo(code); err != nil {
-		return 0, err
+	n, err := a.writeTo(code)
+	if err != nil {
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(tmp, "made"), fmt.Appendf(nil, "%d %s\n", n, c.boot), 0o644); err != nil {
-		return 0, err
+		return err
 	}
 	if c.boot == "" {
 		// One call for any number of files and directories.
 		if err := syncFileSystem(tmp); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return n, os.Rename(tmp, filepath.Join(c.cfg.Dir, sha256))
+	return os.Rename(tmp, filepath.Join(c.cfg.Dir, name))
 }
 
 // writeTo writes the archive's content below an empty directory. Names were

@@ -80,7 +80,10 @@ func newCache(t testing.TB, dir string, max int64) (*Cache, map[string][]byte, *
 	return c, archives, loads
 }
 
-func check(data []byte) error { return Check(bytes.NewReader(data), int64(len(data))) }
+func check(data []byte) error {
+	_, err := Check(bytes.NewReader(data), int64(len(data)))
+	return err
+}
 
 // describe lists a tree: mode, path, content or link target.
 func describe(t testing.TB, dir string) string {
@@ -266,7 +269,8 @@ func TestCheck_CountsRealBytes(t *testing.T) {
 	}
 	const most = 4 << 20
 	check := func(data []byte) error {
-		return limits{bytes: most, entries: 10}.check(bytes.NewReader(data), int64(len(data)))
+		_, err := limits{bytes: most, entries: 10}.check(bytes.NewReader(data), int64(len(data)))
+		return err
 	}
 	if err := check(bomb(most)); err != nil {
 		t.Fatalf("as much as is allowed: %v", err)
@@ -350,9 +354,11 @@ func TestOpen_DropsTreesOfAnotherBoot(t *testing.T) {
 		dir := t.TempDir()
 		c, archives, _ := newCache(t, dir, 0)
 		archives[hash(data)] = data
-		if err := c.Unpack(t.Context(), hash(data), bytes.NewReader(data), int64(len(data))); err != nil {
+		_, release, err := c.Code(t.Context(), hash(data))
+		if err != nil {
 			t.Fatal(err)
 		}
+		release()
 		if err := os.WriteFile(filepath.Join(dir, hash(data), "made"), []byte(made), 0o600); err != nil {
 			t.Fatal(err)
 		}
