@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -58,7 +60,23 @@ type Spec struct {
 	// Listen names sockets ("tcp:ADDR:PORT", "udp:ADDR:PORT") that are bound
 	// in the sandbox's own network namespace, where nothing else is reachable
 	// except its own loopback. The addresses are added to its loopback device.
+	//
+	// "tun:ADDR/BITS", at most once, makes a network device with that
+	// link-local address and the default route: whatever else is sent there
+	// can be read from the descriptor, a packet at a time with its IPv4
+	// header, and answered by writing to it. Who reads decides what is
+	// reached. A driver without such devices says so with MissingEgress.
 	Listen []string
+}
+
+// MissingEgress begins what Driver.Missing says when no sandbox can have a
+// network device.
+const MissingEgress = "way out"
+
+// HasEgress reports whether the sandboxes of a driver can have a network
+// device ("tun:" in Spec.Listen).
+func HasEgress(d Driver) bool {
+	return !slices.ContainsFunc(d.Missing(), func(m string) bool { return strings.HasPrefix(m, MissingEgress) })
 }
 
 // Exit tells how the first process ended.

@@ -90,6 +90,12 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 		return nil, nil, invalid{err}
 	}
 	send := []int{int(l.reaper.Fd()), int(report.Fd())}
+	if r.Create.Tuns() > 0 {
+		if b.first.tun == nil {
+			return nil, nil, invalid{errors.New("no network device can be made here")}
+		}
+		send = append(send, int(b.first.tun.Fd()))
+	}
 	for _, f := range root.trees {
 		send = append(send, int(f.Fd()))
 	}
@@ -105,6 +111,9 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 	answer, listeners, err := b.first.conn.Receive()
 	if err != nil {
 		return nil, nil, fmt.Errorf("first process: %w", err)
+	}
+	if b.first.tun != nil { // the device ends when the server closes it
+		b.first.tun.Close()
 	}
 	started, err := wire.DecodeStarted(answer)
 	if err == nil && started.Code != wire.CodeOK {

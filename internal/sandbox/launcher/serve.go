@@ -119,6 +119,11 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 	if l.spawner, err = newSpawner(l.cfg, l.rootless, l.tree); err != nil {
 		return nil, err
 	}
+	if err := rehearseTun(); err != nil {
+		l.missing = append(l.missing, fmt.Sprintf("%s: functions reach no network: %v", sandbox.MissingEgress, err))
+	} else {
+		l.spawner.tun = l.cfg.Ablate&wire.AblateNetwork == 0
+	}
 	return l, nil
 }
 

@@ -34,6 +34,7 @@ type blank struct {
 	mounts  *os.File      // its mount namespace
 	group   *cgroup.Group // nil without control groups
 	oom     *os.File      // see cgroup.WatchOOM
+	tun     *os.File      // see openTun; nil when this machine has none
 	slot    int           // of the user ids
 }
 
@@ -47,7 +48,7 @@ func (b *blank) end(s *spawner) {
 	if b.conn != nil {
 		b.conn.Close()
 	}
-	for _, f := range []*os.File{b.mounts, b.oom} {
+	for _, f := range []*os.File{b.mounts, b.oom, b.tun} {
 		if f != nil {
 			f.Close()
 		}
@@ -67,6 +68,7 @@ func (b *blank) end(s *spawner) {
 type spawner struct {
 	cfg      Config
 	rootless bool
+	tun      bool         // sandboxes may have a device
 	tree     *cgroup.Tree // nil: no control groups
 	null     *os.File
 	serial   atomic.Uint64
@@ -236,6 +238,11 @@ func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
 	}
 	if b.group != nil {
 		if err := b.group.Add(b.process.Pid); err != nil {
+			return err
+		}
+	}
+	if s.tun {
+		if b.tun, err = openTun(b.process.Pid); err != nil {
 			return err
 		}
 	}

@@ -79,6 +79,9 @@ func validateCreate(r *wire.Request, fds int) error {
 			return err
 		}
 	}
+	if c.Tuns() > 1 {
+		return errors.New("more than one device")
+	}
 	r.Limits = complete(r.Limits)
 	return validateLimits(r.Limits)
 }
@@ -115,9 +118,17 @@ func validateAttach(mounts []wire.Mount) error {
 }
 
 // validateListen lets a server listen on addresses only that never leave a
-// machine: loopback and link-local.
+// machine: loopback and link-local. A device has a link-local address and
+// neither claims the loopback's nor more than a part of the link-local ones.
 func validateListen(s string) error {
 	proto, rest, _ := strings.Cut(s, ":")
+	if proto == "tun" {
+		p, err := netip.ParsePrefix(rest)
+		if err != nil || !p.Addr().Is4() || !p.Addr().IsLinkLocalUnicast() || p.Bits() < 16 {
+			return fmt.Errorf("bad device %q", s)
+		}
+		return nil
+	}
 	at, err := netip.ParseAddrPort(rest)
 	if err != nil || proto != "tcp" && proto != "udp" || !at.Addr().Is4() || at.Port() == 0 {
 		return fmt.Errorf("bad listener %q", s)

@@ -1,7 +1,6 @@
 package pid1
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,35 +9,76 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen brings up the loopback device of the network namespace, gives it the
-// addresses, and binds the sockets: "tcp:ADDR:PORT", "udp:ADDR:PORT".
-func listen(specs []string, hostNetwork bool) ([]int, error) {
+// listen makes what Spec.Listen names in the network namespace of the calling
+// thread, in its order, and returns the descriptors:
+//
+//	tcp:ADDR:PORT   a listening socket; ADDR is added to the loopback device
+//	udp:ADDR:PORT   the same, a bound socket
+//	tun:ADDR/BITS   a device with that address and the default route
+//
+// It brings up the loopback device first. tuns are descriptors of [OpenTun],
+// opened in the same namespace, one for each "tun:" entry; they are returned
+// in their place. It takes CAP_NET_ADMIN over the namespace and nothing else
+// of this package, so that whoever makes or holds a namespace can call it.
+func listen(specs []string, hostNetwork bool, tuns ...int) (fds []int, err error) {
 	if !hostNetwork {
 		if err := loopbackUp(); err != nil {
 			return nil, err
 		}
 	}
+	k, err := dialKernel()
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	defer k.close()
 	have := map[netip.Addr]bool{}
-	var fds []int
 	for _, s := range specs {
-		proto, rest, _ := strings.Cut(s, ":")
-		at, err := netip.ParseAddrPort(rest)
-		if err != nil {
-			return nil, fmt.Errorf("listen %s: %w", s, err)
+		var fd int
+		if strings.HasPrefix(s, "tun:") {
+			fd, tuns, err = tun(s, tuns)
+		} else {
+			fd, err = k.socket(s, have)
 		}
-		if a := at.Addr(); !a.IsLoopback() && !have[a] {
-			if err := addAddress(a); err != nil {
-				return nil, fmt.Errorf("listen %s: %w", s, err)
-			}
-			have[a] = true
-		}
-		fd, err := bind(proto, at)
 		if err != nil {
 			return nil, fmt.Errorf("listen %s: %w", s, err)
 		}
 		fds = append(fds, fd)
 	}
 	return fds, nil
+}
+
+// tun makes a device of the first descriptor and returns the others.
+func tun(spec string, tuns []int) (int, []int, error) {
+	at, ok := parseTun(spec)
+	if !ok {
+		return -1, nil, errors.New("not an address with a prefix")
+	}
+	if len(tuns) == 0 {
+		return -1, nil, errors.New("no descriptor for it")
+	}
+	return tuns[0], tuns[1:], makeTun(tuns[0], at)
+}
+
+// socket binds a socket. It gives the loopback device the address unless it is
+// among those it has.
+func (k kernel) socket(spec string, have map[netip.Addr]bool) (int, error) {
+	proto, rest, _ := strings.Cut(spec, ":")
+	at, err := netip.ParseAddrPort(rest)
+	if err != nil {
+		return -1, err
+	}
+	a := at.Addr()
+	if !a.Is4() {
+		return -1, errors.New("not an IPv4 address")
+	}
+	if !a.IsLoopback() && !have[a] {
+		const loopback = 1 // the interface of every network namespace
+		if err := k.addAddress(loopback, netip.PrefixFrom(a, 32), unix.RT_SCOPE_HOST); err != nil {
+			return -1, err
+		}
+		have[a] = true
+	}
+	return bind(proto, at)
 }
 
 func bind(proto string, at netip.AddrPort) (int, error) {
@@ -67,56 +107,18 @@ func loopbackUp() error {
 		return fmt.Errorf("loopback: %w", err)
 	}
 	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq("lo")
-	if err != nil {
-		return fmt.Errorf("loopback: %w", err)
-	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+	if err := deviceUp(fd, "lo"); err != nil {
 		return fmt.Errorf("loopback: %w", err)
 	}
 	return nil
 }
 
-// addAddress gives the loopback device one more IPv4 address. "lo" is
-// interface 1 of every network namespace.
-func addAddress(a netip.Addr) error {
-	if !a.Is4() {
-		return errors.New("not an IPv4 address")
-	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+// deviceUp brings up a device; fd is any IPv4 socket.
+func deviceUp(fd int, name string) error {
+	ifr, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	le := binary.NativeEndian
-	var b []byte
-	b = le.AppendUint32(b, 16+8+8+8)
-	b = le.AppendUint16(b, unix.RTM_NEWADDR)
-	b = le.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-	b = le.AppendUint32(b, 1)                              // sequence
-	b = le.AppendUint32(b, 0)                              // port
-	b = append(b, unix.AF_INET, 32, 0, unix.RT_SCOPE_HOST) // family, prefix, flags, scope
-	b = le.AppendUint32(b, 1)                              // interface
-	for _, attr := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
-		b = le.AppendUint16(b, 8)
-		b = le.AppendUint16(b, attr)
-		ip := a.As4()
-		b = append(b, ip[:]...)
-	}
-	if err := unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	reply := make([]byte, 4096)
-	n, _, err := unix.Recvfrom(fd, reply, 0)
-	if err != nil {
-		return err
-	}
-	if n < 20 || le.Uint16(reply[4:]) != unix.NLMSG_ERROR {
-		return errors.New("netlink: unexpected answer")
-	}
-	if e := int32(le.Uint32(reply[16:])); e != 0 && unix.Errno(-e) != unix.EEXIST {
-		return fmt.Errorf("netlink: %w", unix.Errno(-e))
-	}
-	return nil
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
 }

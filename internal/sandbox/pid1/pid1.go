@@ -59,7 +59,7 @@ func run() error {
 			return fmt.Errorf("unshare cgroup: %w", err)
 		}
 	}
-	listeners, err := listen(p.Listen, off(wire.AblateNetwork))
+	listeners, err := listen(p.Listen, off(wire.AblateNetwork), fds.tuns...)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func reap(fds descriptors, pid int) error {
 // descriptors that came with the plan; -1 is none
 type descriptors struct {
 	reaper, status int
-	trees          []int
+	tuns, trees    []int
 	stdout, stderr int
 	files          []int
 }
@@ -200,7 +200,7 @@ func receive() (wire.Plan, descriptors, error) {
 			fds = append(fds, got...)
 		}
 	}
-	if len(fds) != 2+len(p.Mounts)+p.FDs() || len(p.Args) == 0 {
+	if len(fds) != 2+p.Tuns()+len(p.Mounts)+p.FDs() || len(p.Args) == 0 {
 		return p, descriptors{}, errors.New("receive plan: wrong number of descriptors")
 	}
 	next := func() int {
@@ -209,6 +209,9 @@ func receive() (wire.Plan, descriptors, error) {
 		return fd
 	}
 	d := descriptors{reaper: next(), status: next(), stdout: -1, stderr: -1}
+	for range p.Tuns() {
+		d.tuns = append(d.tuns, next())
+	}
 	for range p.Mounts {
 		d.trees = append(d.trees, next())
 	}

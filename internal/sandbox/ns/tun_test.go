@@ -1,0 +1,145 @@
+package ns_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"davy/internal/sandbox"
+	"davy/internal/sandbox/launcher"
+	"davy/internal/sandbox/sandboxtest"
+)
+
+func TestListen_DeviceCarriesPackets(t *testing.T) {
+	d, _ := sandboxtest.New(t, launcher.Config{})
+	if !sandbox.HasEgress(d) {
+		t.Skip(d.Missing())
+	}
+	p := start(t, d, sandbox.Spec{Listen: []string{"tcp:169.254.100.1:80", "tun:169.254.100.2/32"}}, `
+		read x <&3
+		cat /proc/net/if_inet6 | grep -c eth0
+		exec perl -MSocket -e '
+			socket(S, PF_INET, SOCK_DGRAM, 0) or die;
+			send(S, "question", 0, sockaddr_in(7, inet_aton("198.51.100.9"))) or die "send: $!";
+			$from = recv(S, $b, 100, 0);
+			my ($port, $ip) = sockaddr_in($from);
+			print "$b from ", inet_ntoa($ip), ":$port\n"'`)
+	files := p.Listeners()
+	if len(files) != 2 {
+		t.Fatalf("%d descriptors", len(files))
+	}
+	files[0].Close()
+	dev := files[1]
+	defer dev.Close()
+	p.say(t, "go")
+	if got := p.line(t); got != "0" {
+		t.Errorf("%s IPv6 addresses on the device", got)
+	}
+	if err := dev.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 1<<16)
+	n, err := dev.Read(packet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet = packet[:n]
+	if n < 28 || packet[0]>>4 != 4 || !bytes.Equal(packet[12:20], []byte{169, 254, 100, 2, 198, 51, 100, 9}) || string(packet[28:]) != "question" {
+		t.Fatalf("packet %q", packet)
+	}
+	// The same back, addresses and ports exchanged, which leaves every
+	// checksum as it is.
+	for i := range 4 {
+		packet[12+i], packet[16+i] = packet[16+i], packet[12+i]
+	}
+	packet[20], packet[21], packet[22], packet[23] = packet[22], packet[23], packet[20], packet[21]
+	if _, err := dev.Write(packet); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.rest(t); got != "question from 198.51.100.9:7" {
+		t.Errorf("inside: %q", got)
+	}
+}
+
+// The device is the server's to end, and does not outlive its namespace for
+// anybody inside.
+func TestListen_DeviceEndsWithItsDescriptor(t *testing.T) {
+	d, _ := sandboxtest.New(t, launcher.Config{})
+	if !sandbox.HasEgress(d) {
+		t.Skip(d.Missing())
+	}
+	p := start(t, d, sandbox.Spec{Listen: []string{"tun:169.254.100.2/32"}}, `
+		read x <&3; grep -c eth0 /proc/net/dev; read x <&3; grep -c eth0 /proc/net/dev`)
+	p.say(t, "go")
+	if got := p.line(t); got != "1" {
+		t.Fatalf("%s devices", got)
+	}
+	p.Listeners()[0].Close()
+	p.say(t, "go")
+	if got := p.rest(t); got != "0" {
+		t.Errorf("%s devices are left", got)
+	}
+}
+
+// What is behind the device belongs to the server: the workload can neither
+// open one nor change the one it has.
+func TestListen_DeviceIsNotTheWorkloads(t *testing.T) {
+	d, _ := sandboxtest.New(t, launcher.Config{})
+	if !sandbox.HasEgress(d) {
+		t.Skip(d.Missing())
+	}
+	p := start(t, d, sandbox.Spec{Listen: []string{"tun:169.254.100.2/32"}}, `
+		ls /dev/net 2>&1
+		perl -e 'use Fcntl; $r = pack("a16 s x22", "eth0", 0); socket(S, 2, 2, 0);
+			print ioctl(S, 0x8914, $r) ? "changed\n" : "$!\n"'
+		ls -l /proc/self/fd | grep -c tun`)
+	defer p.Listeners()[0].Close()
+	got := p.rest(t)
+	if !strings.Contains(got, "/dev/net") || !strings.Contains(got, "Operation not permitted") || !strings.HasSuffix(got, "\n0") {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestListen_WithoutDeviceNothingIsReached(t *testing.T) {
+	d, _ := sandboxtest.New(t, launcher.Config{})
+	p := start(t, d, sandbox.Spec{}, `exec perl -MSocket -e '
+		socket(S, PF_INET, SOCK_DGRAM, 0) or die;
+		print send(S, "x", 0, sockaddr_in(7, inet_aton("198.51.100.9"))) ? "sent" : $!'`)
+	if got := p.rest(t); got != "Network is unreachable" {
+		t.Errorf("%s", got)
+	}
+}
+
+// Rootless: as far as the machine lets its users open /dev/net/tun.
+func TestListen_DeviceWithoutRoot(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("this test is about ordinary users")
+	}
+	d, _ := sandboxtest.NewAsIs(t, launcher.Config{})
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	if (err == nil) != sandbox.HasEgress(d) {
+		t.Fatalf("open: %v; missing: %q", err, d.Missing())
+	}
+	if err != nil {
+		return
+	}
+	p := start(t, d, sandbox.Spec{Listen: []string{"tun:169.254.100.2/32"}}, `read x <&3; grep -c eth0 /proc/net/dev`)
+	dev := p.Listeners()[0]
+	defer dev.Close()
+	p.say(t, "go")
+	if got := p.rest(t); got != "1" {
+		t.Errorf("%s devices", got)
+	}
+	if _, err := dev.Read(make([]byte, 100)); err == nil || errors.Is(err, io.EOF) {
+		t.Logf("read: %v", err)
+	}
+}
