@@ -50,6 +50,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if p.Hold {
+		return hold(p, fds)
+	}
 	off := func(a wire.Ablation) bool { return p.Ablate&a != 0 }
 
 	if p.CgroupNS && !off(wire.AblateCgroupNS) {

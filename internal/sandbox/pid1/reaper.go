@@ -23,16 +23,19 @@ func reaperCode() uintptr
 // ReaperImage is a complete ELF program that is nothing but the reaper: one
 // page of code, one of stack. As pid 1 it keeps a sandbox's own memory at a
 // few KiB where a Go program would need megabytes.
-func ReaperImage() ([]byte, error) {
+func ReaperImage() ([]byte, error) { return image(reaperCode()) }
+
+// image makes an ELF program of machine code that ends at eight bytes 0xCC.
+func image(code uintptr) ([]byte, error) {
 	const (
 		limit  = 512
 		base   = 0x400000
 		header = 64 + 2*56
 	)
-	text := unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(new(reaperCode())))), limit)
+	text := unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&code))), limit)
 	n := bytes.Index(text, bytes.Repeat([]byte{0xCC}, 8))
 	if n < 0 {
-		return nil, errors.New("pid1: the reaper has no end")
+		return nil, errors.New("pid1: a program without an end")
 	}
 	machine := uint16(62) // EM_X86_64
 	if runtime.GOARCH == "arm64" {

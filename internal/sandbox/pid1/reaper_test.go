@@ -26,3 +26,29 @@ func TestReaperImage_IsAProgram(t *testing.T) {
 		t.Errorf("%v, %q", err, out)
 	}
 }
+
+// The holder waits for the end of descriptor 3.
+func TestHolderImage_EndsWithItsSocket(t *testing.T) {
+	image, err := HolderImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := filepath.Join(t.TempDir(), "holder")
+	if err := os.WriteFile(p, image, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command(p)
+	cmd.ExtraFiles = []*os.File{r}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}

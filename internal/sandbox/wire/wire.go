@@ -160,6 +160,7 @@ type Plan struct {
 	UID, GID  uint32 // of the workload, inside
 	SetGroups bool   // the user namespace allows it
 	CgroupNS  bool
+	Hold      bool   // hold the namespaces for a container; start no workload
 	Filter    []byte // seccomp program, 8 bytes an instruction
 	Ablate    Ablation
 }
@@ -312,6 +313,7 @@ func (p Plan) Encode() ([]byte, error) {
 	e.u32(p.GID)
 	e.flag(p.SetGroups)
 	e.flag(p.CgroupNS)
+	e.flag(p.Hold)
 	e.str(string(p.Filter))
 	e.u32(uint32(p.Ablate))
 	return e.done()
@@ -334,6 +336,7 @@ func DecodePlan(b []byte) (Plan, error) {
 	p.GID = d.u32()
 	p.SetGroups = d.flag()
 	p.CgroupNS = d.flag()
+	p.Hold = d.flag()
 	p.Filter = []byte(d.str())
 	p.Ablate = Ablation(d.u32())
 	return p, d.done()

@@ -76,7 +76,7 @@ func TestPlan_RoundTrip(t *testing.T) {
 	p := Plan{
 		Create: requests[3].Create, Mounts: []PlanMount{{"/usr", false}, {"/etc/x", true}}, Links: []Mount{{"usr/bin", "/bin"}},
 		Texts: []Mount{{"content", "/etc/hosts"}}, TmpBytes: 1, PIDs: 2, OpenFiles: 3, UID: 993, GID: 990, SetGroups: true,
-		CgroupNS: true, Filter: []byte{1, 2, 3}, Ablate: AblateFilter | AblatePIDNS,
+		CgroupNS: true, Hold: true, Filter: []byte{1, 2, 3}, Ablate: AblateFilter | AblatePIDNS,
 	}
 	b, err := p.Encode()
 	if err != nil {
