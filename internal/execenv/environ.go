@@ -12,7 +12,7 @@ import (
 // functionEnv is the environment of a function's process: its own variables,
 // and AWS's, which win.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
-func functionEnv(f Function, stream string, c Credentials) map[string]string {
+func functionEnv(f Function, initialization, stream string, c Credentials) map[string]string {
 	env := map[string]string{
 		"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
 	}
@@ -25,7 +25,7 @@ func functionEnv(f Function, stream string, c Credentials) map[string]string {
 		"AWS_LAMBDA_FUNCTION_NAME":        f.Name,
 		"AWS_LAMBDA_FUNCTION_VERSION":     f.Version,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(f.MemoryMB),
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  initialization,
 		"AWS_LAMBDA_LOG_GROUP_NAME":       f.LogGroup,
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
 		"LAMBDA_TASK_ROOT":                runtimes.TaskRoot,

@@ -32,6 +32,14 @@ type environment struct {
 	id    string
 	rec   *recorder
 
+	// Of provisioned concurrency. Environments.mu guards all but the first,
+	// which never changes.
+	provisioned bool
+	kept        bool // counted as being kept ready
+	begun       bool // its init phase
+	ready       bool // its init phase went well
+	used        bool // it was given to an invocation
+
 	jobs chan job      // holds one: sent only to an environment taken from its fleet
 	quit chan struct{} // closed, once, to end an idle environment
 
@@ -85,12 +93,19 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 // run is an environment's life: init, invocations, end.
 func (e *environment) run() {
 	defer e.stop()
+	turned, ok := e.turn()
+	if !ok {
+		return
+	}
 	e.es.pool.began()
-	settled := sync.OnceFunc(e.es.pool.settled)
+	settled := sync.OnceFunc(func() {
+		e.es.pool.settled()
+		turned()
+	})
 	defer settled()
 	launch, err := e.prepare()
 	if err != nil {
-		e.fleet.startFailed(err)
+		e.fleet.startFailed(e, err)
 		return
 	}
 	sp := e.spare(launch, false)
@@ -104,9 +119,9 @@ func (e *environment) run() {
 	}
 	started := time.Now()
 	e.rec.line(initStartLine(runtimeLabel(launch, e.fn.Region)))
-	fail, err := e.start(launch, sp, started.Add(e.es.cfg.InitTimeout))
+	fail, err := e.start(launch, sp, started.Add(e.initLimit()))
 	if err != nil {
-		e.fleet.startFailed(err)
+		e.fleet.startFailed(e, err)
 		return
 	}
 	if fail != nil {
@@ -117,10 +132,17 @@ func (e *environment) run() {
 	took := time.Since(started)
 	e.es.log.Debug("environment ready", "env", e.id, "function", e.fn.ARN, "path", e.path, "init", took, "ok", fail == nil)
 	e.es.cfg.Observer.Initialized(e.fn, e.path, took, fail == nil)
+	if e.provisioned {
+		if fail != nil {
+			e.fleet.initFailed(e)
+			return
+		}
+		e.path = PathWarm
+	}
 	e.fleet.started(e)
 	settled()
 
-	idle := time.NewTimer(e.es.cfg.Idle)
+	idle := time.NewTimer(e.rest())
 	defer idle.Stop()
 	freeze := time.NewTimer(e.es.cfg.FreezeAfter)
 	defer freeze.Stop()
@@ -136,7 +158,9 @@ func (e *environment) run() {
 			if !e.serve(j) {
 				return
 			}
-			idle.Reset(e.es.cfg.Idle)
+			if !e.provisioned {
+				idle.Reset(e.rest())
+			}
 			freeze.Reset(e.es.cfg.FreezeAfter)
 		case <-freeze.C:
 			if p := e.current.Load(); p != nil {
@@ -148,7 +172,9 @@ func (e *environment) run() {
 				e.freeze()
 			}
 		case <-idle.C:
-			if e.fleet.withdraw(e) {
+			if e.provisioned {
+				e.fleet.rotate(e)
+			} else if e.fleet.withdraw(e) {
 				return
 			}
 		case <-ended:
@@ -226,10 +252,10 @@ func (e *environment) admitted() bool {
 	case e.es.boots <- struct{}{}:
 		e.booted = sync.OnceFunc(func() { <-e.es.boots })
 	case <-e.es.ctx.Done():
-		e.fleet.startFailed(ErrClosed)
+		e.fleet.startFailed(e, ErrClosed)
 		return false
 	}
-	return e.fleet.needed()
+	return e.fleet.needed(e)
 }
 
 // prepare gets what an environment is made of: how its runtime is started, and
@@ -288,7 +314,7 @@ func (e *environment) start(launch runtimes.Launch, sp *spare, deadline time.Tim
 				return nil, err
 			}
 			plan.program = programIn(e.mounts)
-			plan.env = functionEnv(e.fn, e.rec.stream.Stream, creds)
+			plan.env = functionEnv(e.fn, e.initializationType(), e.rec.stream.Stream, creds)
 			if plan.program == "" {
 				return invalidEntry("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), nil
 			}
@@ -359,7 +385,7 @@ func (e *environment) own(p *process) {
 func (e *environment) assign(p *process, launch runtimes.Launch, c Credentials, deadline time.Time) (*failure, error) {
 	ctx := e.es.ctx
 	meta := initMeta{
-		Env:       functionEnv(e.fn, e.rec.stream.Stream, c),
+		Env:       functionEnv(e.fn, e.initializationType(), e.rec.stream.Stream, c),
 		Handler:   e.fn.Handler,
 		TaskRoot:  runtimes.TaskRoot,
 		Callbacks: launch.Runtime.Callbacks,

@@ -62,12 +62,14 @@ type Environments struct {
 	// boots holds a token for each runtime that boots: more at a time than
 	// the processors carry would only make all of them late.
 	boots   chan struct{}
-	pool    *pool // nil: none
+	turns   chan struct{} // a token for each that begins without an invocation
+	pool    *pool         // nil: none
 	imports importTable
 
 	mu     sync.Mutex
 	fleets map[string]*fleet // by function and version
 	all    map[*environment]struct{}
+	bursts bursts
 }
 
 // New returns Environments without any environment: the first invocation of a
@@ -97,6 +99,7 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 	es := &Environments{
 		cfg: cfg, log: cfg.Log, resolver: newResolver(cfg.Suffixes),
 		boots:  make(chan struct{}, 2*runtime.NumCPU()),
+		turns:  make(chan struct{}, runtime.NumCPU()),
 		fleets: map[string]*fleet{}, all: map[*environment]struct{}{},
 	}
 	es.ctx, es.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -146,14 +149,34 @@ func (es *Environments) Invoke(ctx context.Context, f Function, inv Invocation) 
 }
 
 func (es *Environments) invoke(ctx context.Context, f Function, inv Invocation) (Outcome, error) {
-	e, err := es.take(ctx, f)
+	e, spilled, err := es.take(ctx, f)
 	if err != nil {
 		return Outcome{}, err
 	}
 	j := job{inv: inv, done: make(chan result, 1)}
 	e.jobs <- j
 	r := <-j.done
+	r.outcome.Provisioned, r.outcome.Spilled = e.provisioned, spilled
 	return r.outcome, r.err
+}
+
+// fleet returns that of a function version's present revision. es.mu is held.
+func (es *Environments) fleet(f Function) *fleet {
+	key := f.ARN + " " + f.Version
+	old := es.fleets[key]
+	if old != nil && old.revision == f.Revision {
+		return old
+	}
+	fl := &fleet{es: es, key: key, revision: f.Revision}
+	es.fleets[key] = fl
+	if old != nil {
+		want := old.keep.want
+		old.retire()
+		if want > 0 {
+			fl.provision(f, want)
+		}
+	}
+	return fl
 }
 
 // Retire ends a function's environments, of all versions: idle ones now, busy
@@ -170,24 +193,25 @@ func (es *Environments) Retire(functionARN string) {
 }
 
 // take returns an environment that is the caller's until it frees itself.
-func (es *Environments) take(ctx context.Context, f Function) (*environment, error) {
+// spilled tells that the function's version has provisioned concurrency, and
+// the environment is none of it.
+func (es *Environments) take(ctx context.Context, f Function) (_ *environment, spilled bool, _ error) {
 	es.mu.Lock()
 	if es.closed() {
 		es.mu.Unlock()
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	}
-	key := f.ARN + " " + f.Version
-	fl := es.fleets[key]
-	if fl == nil || fl.revision != f.Revision {
-		if fl != nil {
-			fl.retire()
-		}
-		fl = &fleet{es: es, key: key, revision: f.Revision}
-		es.fleets[key] = fl
-	}
-	if e := fl.pop(time.Now()); e != nil {
+	fl := es.fleet(f)
+	provisioned := fl.keep.want > 0
+	now := time.Now()
+	if e := fl.pop(now); e != nil {
 		es.mu.Unlock()
-		return e, nil
+		return e, provisioned && !e.provisioned, nil
+	}
+	if !es.bursts.take(f.ARN, now) {
+		fl.tidy()
+		es.mu.Unlock()
+		return nil, false, ErrBurst
 	}
 	w := fl.wait()
 	fl.start(f)
@@ -195,15 +219,18 @@ func (es *Environments) take(ctx context.Context, f Function) (*environment, err
 
 	select {
 	case <-w.served:
-		return w.env, w.err
 	case <-ctx.Done():
 		es.mu.Lock()
 		defer es.mu.Unlock()
 		if fl.abandon(w) {
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		}
-		return w.env, w.err // it came at the same moment
+		// It came at the same moment.
 	}
+	if w.err != nil {
+		return nil, false, w.err
+	}
+	return w.env, provisioned && !w.env.provisioned, nil
 }
 
 // session assumes the execution role for an environment.
@@ -213,7 +240,7 @@ func (es *Environments) session(ctx context.Context, f Function) (Credentials, e
 	}
 	c, err := es.cfg.Credentials.RoleSession(ctx, f.RoleARN, f.Name, f.ARN)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("assume execution role: %w", err)
+		return Credentials{}, fmt.Errorf("%w: %w", errRole, err)
 	}
 	return c, nil
 }

@@ -17,7 +17,7 @@ const credentialMargin = time.Minute
 // invocations that wait for one. Environments.mu guards it.
 //
 // There is always an environment starting for each waiting invocation; who
-// waits longest gets the first that becomes free.
+// waits longest gets the first that becomes free, whatever it was begun for.
 type fleet struct {
 	es       *Environments
 	key      string // in Environments.fleets
@@ -27,7 +27,9 @@ type fleet struct {
 
 	idle     []*environment // the last was used last
 	waiting  []*waiter
-	starting int
+	starting int // for an invocation
+
+	keep kept // provisioned concurrency
 }
 
 // waiter is an invocation without an environment.
@@ -42,17 +44,30 @@ func (w *waiter) serve(e *environment, err error) {
 	close(w.served)
 }
 
-// pop takes the environment that was used last.
+// pop takes the environment that was used last, one that is kept ready before
+// others.
 func (fl *fleet) pop(now time.Time) *environment {
-	for n := len(fl.idle); n > 0; n = len(fl.idle) {
-		e := fl.idle[n-1]
-		fl.idle = fl.idle[:n-1]
-		if e.fresh(now) {
-			return e
+	for _, stack := range []*[]*environment{&fl.keep.idle, &fl.idle} {
+		for n := len(*stack); n > 0; n = len(*stack) {
+			e := (*stack)[n-1]
+			*stack = (*stack)[:n-1]
+			if e.fresh(now) {
+				e.used = true
+				return e
+			}
+			fl.forgo(e)
+			close(e.quit)
 		}
-		close(e.quit)
 	}
 	return nil
+}
+
+// stack is where an environment waits for invocations.
+func (fl *fleet) stack(e *environment) *[]*environment {
+	if e.provisioned {
+		return &fl.keep.idle
+	}
+	return &fl.idle
 }
 
 // fresh says whether an environment's credentials outlive an invocation. SDKs
@@ -77,12 +92,15 @@ func (fl *fleet) abandon(w *waiter) bool {
 	return true
 }
 
-// start begins a new environment for the function.
+// start begins a new environment for an invocation of the function.
 func (fl *fleet) start(f Function) {
-	e := fl.es.newEnvironment(fl, f)
+	fl.starting++
+	fl.begin(fl.es.newEnvironment(fl, f))
+}
+
+func (fl *fleet) begin(e *environment) {
 	fl.es.all[e] = struct{}{}
 	fl.size++
-	fl.starting++
 	fl.es.wg.Go(e.run)
 }
 
@@ -90,30 +108,44 @@ func (fl *fleet) start(f Function) {
 func (fl *fleet) started(e *environment) {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
-	fl.starting--
+	if e.provisioned {
+		fl.becameReady(e)
+	} else {
+		fl.starting--
+	}
 	fl.offer(e)
 }
 
 // needed is called by an environment before it boots: the invocation that it
-// was begun for may have got another one meanwhile.
-func (fl *fleet) needed() bool {
+// was begun for may have got another one meanwhile, or it is not to be kept
+// ready any more.
+func (fl *fleet) needed(e *environment) bool {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
+	if e.provisioned {
+		e.begun = true
+		return e.kept && !fl.retired && !fl.es.closed()
+	}
 	if len(fl.waiting) >= fl.starting {
 		return true
 	}
 	fl.starting--
+	fl.es.bursts.refund(e.fn.ARN, time.Now())
 	return false
 }
 
 // startFailed is called by an environment that could not be made.
-func (fl *fleet) startFailed(err error) {
+func (fl *fleet) startFailed(e *environment, err error) {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
-	fl.starting--
 	if fl.es.closed() {
 		err = ErrClosed
 	}
+	if e.provisioned {
+		fl.keepFailed(e, provisionFailure(err))
+		return
+	}
+	fl.starting--
 	if len(fl.waiting) > fl.starting {
 		w := fl.waiting[0]
 		fl.waiting = fl.waiting[1:]
@@ -135,13 +167,15 @@ func (fl *fleet) offer(e *environment) bool {
 	case len(fl.waiting) > 0:
 		w := fl.waiting[0]
 		fl.waiting = fl.waiting[1:]
+		e.used = true
 		w.serve(e, nil)
 		return true
-	case fl.retired || fl.es.closed():
+	case fl.retired || fl.es.closed() || fl.surplus(e):
 		close(e.quit)
 		return false
 	default:
-		fl.idle = append(fl.idle, e)
+		stack := fl.stack(e)
+		*stack = append(*stack, e)
 		return true
 	}
 }
@@ -151,11 +185,12 @@ func (fl *fleet) offer(e *environment) bool {
 func (fl *fleet) withdraw(e *environment) bool {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
-	i := slices.Index(fl.idle, e)
+	stack := fl.stack(e)
+	i := slices.Index(*stack, e)
 	if i < 0 {
 		return false
 	}
-	fl.idle = slices.Delete(fl.idle, i, i+1)
+	*stack = slices.Delete(*stack, i, i+1)
 	return true
 }
 
@@ -165,7 +200,15 @@ func (fl *fleet) ended(e *environment) {
 	defer fl.es.mu.Unlock()
 	delete(fl.es.all, e)
 	fl.size--
-	if fl.size == 0 && fl.es.fleets[fl.key] == fl {
+	if e.provisioned {
+		fl.keptEnded(e)
+	}
+	fl.tidy()
+}
+
+// tidy forgets a fleet of nothing.
+func (fl *fleet) tidy() {
+	if fl.size == 0 && fl.keep.want == 0 && len(fl.waiting) == 0 && fl.es.fleets[fl.key] == fl {
 		delete(fl.es.fleets, fl.key)
 	}
 }
@@ -173,10 +216,11 @@ func (fl *fleet) ended(e *environment) {
 // retire ends idle environments now and the others when they become free.
 func (fl *fleet) retire() {
 	fl.retired = true
-	for _, e := range fl.idle {
+	fl.keep.stop()
+	for _, e := range slices.Concat(fl.idle, fl.keep.idle) {
 		close(e.quit)
 	}
-	fl.idle = nil
+	fl.idle, fl.keep.idle = nil, nil
 }
 
 // close retires the fleet and fails who waits.

@@ -53,6 +53,8 @@ type Outcome struct {
 	Duration      time.Duration
 	InitDuration  time.Duration // zero: warm
 	Path          InitPath      // where its environment came from
+	Provisioned   bool          // its environment was initialised ahead of invocations
+	Spilled       bool          // its version has provisioned concurrency, all of which was in use
 }
 
 // CodeSource gives the unpacked code of a function as a host directory that

@@ -181,10 +181,13 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 	}
 	r := report{
 		requestID: j.inv.RequestID, duration: took, init: e.initFor, memoryMB: e.fn.MemoryMB,
-		status: v.status, errorType: v.errorType, traceID: j.inv.TraceID,
+		status: v.status, errorType: v.errorType, traceID: j.inv.TraceID, ahead: e.provisioned,
 	}
 	e.initFor = 0
-	out := Outcome{Payload: v.payload, Duration: took, InitDuration: r.init, Path: e.path}
+	out := Outcome{Payload: v.payload, Duration: took, Path: e.path}
+	if !e.provisioned {
+		out.InitDuration = r.init
+	}
 	e.path = PathWarm
 	if v.failed {
 		out.FunctionError = unhandled

@@ -34,6 +34,7 @@ func (deaf) Invoked(Function, Outcome, error)                    {}
 // holds.
 type Count struct {
 	Starting, Idle, Busy int
+	Wanted, Ready        int // provisioned concurrency
 	Pooled               int
 	PoolBytes            int64 // an estimate
 }
@@ -43,8 +44,10 @@ func (es *Environments) Count() Count {
 	var c Count
 	es.mu.Lock()
 	for _, fl := range es.fleets {
-		c.Starting += fl.starting
-		c.Idle += len(fl.idle)
+		c.Starting += fl.starting + fl.keep.have - fl.keep.ready
+		c.Idle += len(fl.idle) + len(fl.keep.idle)
+		c.Wanted += fl.keep.want
+		c.Ready += fl.keep.ready
 	}
 	c.Busy = max(0, len(es.all)-c.Starting-c.Idle)
 	es.mu.Unlock()

@@ -110,6 +110,7 @@ type report struct {
 	requestID string
 	duration  time.Duration
 	init      time.Duration // 0: warm
+	ahead     bool          // the init phase was before the invocation came
 	memoryMB  int
 	maxUsedMB int64
 	status    string // "", "timeout" or "error"
@@ -119,8 +120,12 @@ type report struct {
 
 func (r report) line() string {
 	var b strings.Builder
+	bill := r.duration
+	if !r.ahead {
+		bill += r.init
+	}
 	fmt.Fprintf(&b, "REPORT RequestId: %s\tDuration: %s ms\tBilled Duration: %d ms\tMemory Size: %d MB\tMax Memory Used: %d MB\t",
-		r.requestID, millis(r.duration), billed(r.duration+r.init), r.memoryMB, r.maxUsedMB)
+		r.requestID, millis(r.duration), billed(bill), r.memoryMB, r.maxUsedMB)
 	if r.init > 0 {
 		fmt.Fprintf(&b, "Init Duration: %s ms\t", millis(r.init))
 	}
