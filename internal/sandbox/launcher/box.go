@@ -1,16 +1,12 @@
 package launcher
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,14 +15,11 @@ import (
 	"davy/internal/sandbox/wire"
 )
 
-// startWait bounds how long a first process may take to build its sandbox.
-const startWait = 20 * time.Second
-
 // box is one running sandbox.
 type box struct {
-	id     string
-	first  *blank
-	status *os.File // the reaper's report
+	id    string
+	first *blank
+	work  workload // nil until there is one
 
 	mu      sync.Mutex // orders what changes the sandbox
 	closed  bool
@@ -34,6 +27,17 @@ type box struct {
 
 	oomHit atomic.Bool
 	ended  atomic.Bool
+}
+
+// workload is what runs in a box, where the two ways of starting one differ.
+type workload interface {
+	// wait tells how the first process has ended. Everything in the process
+	// namespace is dead then.
+	wait() sandbox.Exit
+	// mounts is the mount namespace that is seen inside.
+	mounts() *os.File
+	// close frees what it has. Everything is dead.
+	close()
 }
 
 // errGone: the sandbox has ended meanwhile.
@@ -69,58 +73,12 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 			return nil, nil, err
 		}
 	}
-	status, report, err := os.Pipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer report.Close()
-	b.status = status
-
-	plan := wire.Plan{
-		Create: r.Create, Mounts: root.mounts, Links: root.links, Texts: root.texts,
-		TmpBytes: r.Limits.TmpBytes, PIDs: r.Limits.PIDs, OpenFiles: r.Limits.OpenFiles,
-		UID: 993, GID: 990, SetGroups: !l.rootless, CgroupNS: true,
-		Filter: l.filter, Ablate: l.cfg.Ablate,
-	}
-	if l.rootless {
-		plan.UID, plan.GID = 0, 0
-	}
-	packet, err := plan.Encode()
-	if err != nil {
-		return nil, nil, invalid{err}
-	}
-	send := []int{int(l.reaper.Fd()), int(report.Fd())}
-	if r.Create.Tuns() > 0 {
-		if b.first.tun == nil {
-			return nil, nil, invalid{errors.New("no network device can be made here")}
-		}
-		send = append(send, int(b.first.tun.Fd()))
-	}
-	for _, f := range root.trees {
-		send = append(send, int(f.Fd()))
-	}
-	for _, f := range fds {
-		send = append(send, int(f.Fd()))
-	}
-	if err = b.first.conn.Send(packet, send...); err != nil {
-		return nil, nil, fmt.Errorf("send plan: %w", err)
-	}
-	// A first process that hangs is killed, which ends the wait below.
-	alarm := time.AfterFunc(startWait, func() { _ = b.first.process.Kill() })
-	defer alarm.Stop()
-	answer, listeners, err := b.first.conn.Receive()
-	if err != nil {
-		return nil, nil, fmt.Errorf("first process: %w", err)
-	}
-	if b.first.tun != nil { // the device ends when the server closes it
-		b.first.tun.Close()
-	}
-	started, err := wire.DecodeStarted(answer)
-	if err == nil && started.Code != wire.CodeOK {
-		err = invalid{errors.New(started.Text)}
+	if l.machine != nil {
+		listeners, err = l.contain(b, r, root, fds)
+	} else {
+		listeners, err = l.isolate(b, r, root, fds)
 	}
 	if err != nil {
-		closeAll(listeners)
 		return nil, nil, err
 	}
 	return b, listeners, nil
@@ -155,21 +113,8 @@ func (b *box) wait() sandbox.Exit {
 	if b.first.oom != nil {
 		go b.watchOOM()
 	}
-	var word [4]byte
-	_, err := io.ReadFull(b.status, word[:])
+	exit := b.work.wait()
 	b.ended.Store(true)
-	// Everything in the process namespace is dead when its first process has
-	// been waited for.
-	_, _ = b.first.process.Wait()
-	exit := sandbox.Exit{Signal: syscall.SIGKILL}
-	if err == nil {
-		ws := syscall.WaitStatus(binary.NativeEndian.Uint32(word[:]))
-		if ws.Exited() {
-			exit = sandbox.Exit{Code: ws.ExitStatus()}
-		} else if ws.Signaled() {
-			exit = sandbox.Exit{Signal: ws.Signal()}
-		}
-	}
 	return exit
 }
 
@@ -213,8 +158,8 @@ func (b *box) end(l *launcher, exit *sandbox.Exit) sandbox.Usage {
 func (b *box) close(l *launcher) {
 	b.closed = true
 	b.ended.Store(true)
-	if b.status != nil {
-		b.status.Close()
+	if b.work != nil {
+		b.work.close()
 	}
 	if b.first != nil {
 		b.first.end(l.spawner)
@@ -291,7 +236,7 @@ func (b *box) inside(f func() error) error {
 		runtime.LockOSThread() // and never unlock: the thread ends
 		err := unix.Unshare(unix.CLONE_FS)
 		if err == nil {
-			err = unix.Setns(int(b.first.mounts.Fd()), unix.CLONE_NEWNS)
+			err = unix.Setns(int(b.work.mounts().Fd()), unix.CLONE_NEWNS)
 		}
 		if err == nil {
 			err = f()

@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -57,6 +58,9 @@ type Config struct {
 	UIDBase uint32
 	// MaxSandboxes at one time. 0: 2048.
 	MaxSandboxes int
+	// OCIRuntime is the path of an OCI runtime that makes the sandboxes
+	// (package oci), which takes root. Empty: Davy makes them itself.
+	OCIRuntime string
 	// Spares is how many empty sandboxes wait ready. 0: 2; negative: none.
 	Spares int
 	// Ablate leaves protections out. It is refused unless the program called
@@ -81,6 +85,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.MaxSandboxes < 0 || int64(c.UIDBase)+int64(c.MaxSandboxes)*uidsEach > 1<<32-2 {
 		return errors.New("launcher: the user ids do not suffice for MaxSandboxes")
+	}
+	if c.OCIRuntime != "" && !filepath.IsAbs(c.OCIRuntime) {
+		return fmt.Errorf("launcher: runtime %q: not absolute", c.OCIRuntime)
 	}
 	if c.Spares == 0 {
 		c.Spares = 2

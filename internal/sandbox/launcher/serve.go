@@ -15,6 +15,7 @@ import (
 
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/cgroup"
+	"davy/internal/sandbox/oci"
 	"davy/internal/sandbox/packet"
 	"davy/internal/sandbox/pid1"
 	"davy/internal/sandbox/sysfilter"
@@ -47,6 +48,8 @@ type launcher struct {
 	spawner  *spawner
 	filter   []byte
 	reaper   *os.File
+	machine  *oci.Machine // nil: sandboxes are made by isolate
+	holder   *os.File     // with machine
 	missing  []string
 
 	mu    sync.Mutex
@@ -119,12 +122,40 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 	if l.spawner, err = newSpawner(l.cfg, l.rootless, l.tree); err != nil {
 		return nil, err
 	}
+	if l.cfg.OCIRuntime != "" {
+		if err := l.openMachine(table); err != nil {
+			return nil, err
+		}
+	}
 	if err := rehearseTun(); err != nil {
 		l.missing = append(l.missing, fmt.Sprintf("%s: functions reach no network: %v", sandbox.MissingEgress, err))
 	} else {
 		l.spawner.tun = l.cfg.Ablate&wire.AblateNetwork == 0
 	}
 	return l, nil
+}
+
+// openMachine prepares for containers of an OCI runtime.
+func (l *launcher) openMachine(t sysfilter.Table) error {
+	image, err := pid1.HolderImage()
+	if err != nil {
+		return err
+	}
+	if l.holder, err = memFile("init", image, 0o111); err != nil {
+		return err
+	}
+	filter, err := t.OCI()
+	if err != nil {
+		return err
+	}
+	if l.machine, err = oci.New(context.Background(), oci.Config{Runtime: l.cfg.OCIRuntime, Filter: filter, Null: l.spawner.null}); err != nil {
+		return err
+	}
+	l.missing = append(l.missing, l.machine.Missing()...)
+	if l.tree != nil {
+		l.tree.SweepOthers()
+	}
+	return nil
 }
 
 // openGroups finds the control groups, or says what is lost without them.
@@ -169,6 +200,14 @@ func (l *launcher) run() error {
 	}
 	cancel()
 	wg.Wait()
+	if l.machine != nil {
+		if e := l.machine.Close(); e != nil {
+			slog.Error("containers' place not removed", "error", e)
+		}
+		if l.tree != nil {
+			l.tree.SweepOthers()
+		}
+	}
 	if l.tree != nil {
 		if e := l.tree.Close(); e != nil {
 			slog.Error("control groups not removed", "error", e)

@@ -236,7 +236,7 @@ func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.group != nil {
+	if b.group != nil && s.cfg.OCIRuntime == "" { // else: the group is the container's
 		if err := b.group.Add(b.process.Pid); err != nil {
 			return err
 		}
@@ -273,13 +273,17 @@ func (s *spawner) attributes(slot int) *syscall.SysProcAttr {
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
 		return a
 	}
-	base := int(s.cfg.UIDBase) + slot*uidsEach
-	if s.cfg.Ablate&wire.AblateOwnUIDs != 0 {
-		base = int(s.cfg.UIDBase)
-	}
-	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: uidsEach}}
+	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: int(s.uidBase(slot)), Size: uidsEach}}
 	a.GidMappings = a.UidMappings
 	a.GidMappingsEnableSetgroups = true
 	a.Credential = &syscall.Credential{Uid: 0, Gid: 0}
 	return a
+}
+
+// uidBase is the first user id on the host of a sandbox.
+func (s *spawner) uidBase(slot int) uint32 {
+	if s.cfg.Ablate&wire.AblateOwnUIDs != 0 {
+		slot = 0
+	}
+	return s.cfg.UIDBase + uint32(slot*uidsEach)
 }

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -32,6 +33,9 @@ func Start(cfg Config) (*Process, error) {
 		return nil, err
 	}
 	rootless := os.Geteuid() != 0
+	if rootless && cfg.OCIRuntime != "" {
+		return nil, errors.New("start the launcher: an OCI runtime needs root")
+	}
 	set, err := settingsFile(settings{Config: cfg, Rootless: rootless})
 	if err != nil {
 		return nil, err
@@ -48,6 +52,9 @@ func Start(cfg Config) (*Process, error) {
 		attr.Cloneflags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	if cfg.OCIRuntime != "" {
+		attr.Cloneflags |= unix.CLONE_NEWNS // where roots are put together
 	}
 	p := &Process{Socket: ours, done: make(chan struct{})}
 	started := make(chan error)
