@@ -63,7 +63,8 @@ type Permissions interface {
 // Observer hears what the dispatcher does, for metrics. Its methods return at
 // once.
 type Observer interface {
-	// Throttled: a concurrency limit refused a synchronous invocation.
+	// Throttled: a concurrency limit, or the rate at which a function may get
+	// new environments, refused a synchronous invocation.
 	Throttled(fn *execenv.Function)
 }
 
@@ -222,6 +223,14 @@ func (d *Dispatcher) run(ctx context.Context, fn *execenv.Function, set Settings
 	}
 	defer d.limit.release(place)
 	out, err := d.cfg.Environments.Invoke(ctx, *fn, inv)
+	if errors.Is(err, execenv.ErrBurst) {
+		if d.cfg.Observer != nil {
+			d.cfg.Observer.Throttled(fn)
+		}
+		// What AWS gives as the reason is not documented: concurrency is what
+		// cannot grow so fast.
+		return out, throttled(lambdaapi.ThrottleReasonConcurrentInvocationLimitExceeded)
+	}
 	if err != nil {
 		return out, d.environmentError(ctx, fn, err)
 	}

@@ -237,6 +237,18 @@ func TestInvoke_EnvironmentFailure(t *testing.T) {
 	}
 }
 
+func TestInvoke_FunctionThatScalesTooFast(t *testing.T) {
+	d := dispatcher(t, functions("fn"), statetest.NewMemory(), func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {
+		return execenv.Outcome{}, execenv.ErrBurst
+	})
+	_, err := d.Invoke(request(t.Context()), &lambdaapi.InvocationRequest{FunctionName: new("fn")})
+	wantError(t, err, "TooManyRequestsException", "Rate Exceeded.")
+	var throttle *lambdaapi.TooManyRequestsException
+	if !errors.As(err, &throttle) || *throttle.Reason != lambdaapi.ThrottleReasonConcurrentInvocationLimitExceeded {
+		t.Errorf("throttle = %+v", throttle)
+	}
+}
+
 func TestInvoke_RoleCannotBeAssumed(t *testing.T) {
 	cause := errors.New("no trust")
 	d := dispatcher(t, functions("fn"), statetest.NewMemory(), func(context.Context, execenv.Function, execenv.Invocation) (execenv.Outcome, error) {

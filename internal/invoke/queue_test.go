@@ -248,6 +248,8 @@ func TestQueue_WaitsForAPlace(t *testing.T) {
 	}{
 		{"reserved", func(s *invoke.Settings) { s.Reserved = 2 }},
 		{"account", func(s *invoke.Settings) { s.Unreserved = 2 }},
+		{"provisioned and reserved", func(s *invoke.Settings) { s.Reserved, s.Provisioned, s.AllReady = 2, 1, 1 }},
+		{"all provisioned", func(s *invoke.Settings) { s.Unreserved, s.Provisioned, s.AllReady = 0, 2, 2 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

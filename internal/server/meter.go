@@ -12,6 +12,7 @@ import (
 type meter struct {
 	invocations, errors, failures, throttles, seconds *metrics.Counter
 	hits, misses                                      *metrics.Counter
+	provisioned, spilled                              *metrics.Counter
 	took, init                                        *metrics.Histogram
 }
 
@@ -26,6 +27,8 @@ func newMeter(r *metrics.Registry) *meter {
 		seconds:     r.Counter("davy_invocation_seconds_total", "Time that invocations took in their environment, without init.", "function"),
 		took:        r.Histogram("davy_invocation_duration_seconds", "Time in the environment, without init, by where the environment came from.", timeBounds, "path"),
 		init:        r.Histogram("davy_init_duration_seconds", "Init phases, by where the runtime came from.", timeBounds, "runtime", "path", "result"),
+		provisioned: r.Counter("davy_provisioned_invocations_total", "Invocations that ran in provisioned concurrency.", "function"),
+		spilled:     r.Counter("davy_provisioned_spillover_invocations_total", "Invocations beyond their version's provisioned concurrency.", "function"),
 		hits:        r.Counter("davy_pool_hits_total", "Cold starts that found a booted runtime.", "runtime"),
 		misses:      r.Counter("davy_pool_misses_total", "Cold starts that could have used a booted runtime and found none.", "runtime"),
 	}
@@ -38,6 +41,10 @@ func (m *meter) environments(r *metrics.Registry, envs *execenv.Environments) {
 		return map[string]float64{
 			"starting": float64(c.Starting), "idle": float64(c.Idle), "busy": float64(c.Busy), "pooled": float64(c.Pooled),
 		}
+	})
+	r.Gauge("davy_provisioned_environments", "Provisioned concurrency: environments that are asked for, and those of them that are initialised.", "state", func() map[string]float64 {
+		c := envs.Count()
+		return map[string]float64{"requested": float64(c.Wanted), "allocated": float64(c.Ready)}
 	})
 	r.Gauge("davy_pool_bytes", "Memory that the booted runtimes hold, estimated.", "", func() map[string]float64 {
 		return map[string]float64{"": float64(envs.Count().PoolBytes)}
@@ -71,6 +78,12 @@ func (m *meter) Invoked(f execenv.Function, out execenv.Outcome, err error) {
 		return
 	case out.FunctionError != "":
 		m.errors.Add(1, f.Name)
+	}
+	if out.Provisioned {
+		m.provisioned.Add(1, f.Name)
+	}
+	if out.Spilled {
+		m.spilled.Add(1, f.Name)
 	}
 	m.seconds.Add(out.Duration.Seconds(), f.Name)
 	m.took.Observe(out.Duration.Seconds(), string(out.Path))

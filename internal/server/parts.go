@@ -142,11 +142,13 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	// Built below, called only by requests.
 	var environments *execenv.Environments
 	var dispatcher *invoke.Dispatcher
+	provisioner := newProvisioner(cfg.Log)
 	control, err := lambda.New(lambda.Config{
 		State: store, Blobs: packages, Roles: executionRoles{judge}, Principals: identity, Objects: codeBucket{objectService},
 		CheckZip: checkZip, CodeURL: links.URL, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
 		Retired:       func(functionARN string) { environments.Retire(functionARN) },
 		LimitsChanged: func() { dispatcher.LimitsChanged() },
+		Provisioner:   provisioner,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start lambda: %w", err)
@@ -179,6 +181,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 		return nil, fmt.Errorf("start environments: %w", err)
 	}
 	meter.environments(&p.metrics, environments)
+	provisioner.functions, provisioner.environments = control, environments
 	dispatcher, err = invoke.New(invoke.Config{
 		Functions: catalogue{control}, Environments: environments, State: store, Permissions: judge,
 		RoleError: isRoleError, Observer: meter, Grace: max(cfg.Drain-5*time.Second, time.Second), Log: cfg.Log,
@@ -214,7 +217,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	inside.gateway = p.gateway
 
 	p.runs = append(p.runs, objectService.Run, control.Run, logService.Run, dispatcher.Run, sweepPackages(packages, control, cfg.Log),
-		expectFunctions(control, environments, cfg.Log))
+		expectFunctions(control, environments, cfg.Log), provisioner.run)
 	// Environments end after the dispatcher has let events finish, and their
 	// last lines are written before the log store is closed.
 	p.closes = append(p.closes, sink.Close, environments.Close)
