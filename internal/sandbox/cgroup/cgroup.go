@@ -40,7 +40,8 @@ type Tree struct {
 	kill    bool              // version 2 tree with cgroup.kill
 	missing []string
 	mkdir   func(string) error
-	lock    *os.File // held on one of the base directories
+	devices *deviceFilter // nil: version 1, or the kernel has none
+	lock    *os.File      // held on one of the base directories
 }
 
 // the controllers a sandbox needs, with what is lost without each
@@ -49,9 +50,6 @@ var needed = []struct{ name, lost string }{
 	{"cpu", "CPU time is not limited"},
 	{"pids", "the number of processes is not limited"},
 }
-
-// servicesLeaf holds the processes of a delegated version 2 group.
-const servicesLeaf = "davy-services"
 
 const period = 20_000 // microseconds in which the CPU quota is spent
 
@@ -76,12 +74,6 @@ func Open(cfg Config) (*Tree, error) {
 		}
 		t.v2 = true
 		t.base[""] = dir
-		for _, c := range needed {
-			if !has(readFields(filepath.Join(dir, "cgroup.controllers")), c.name) {
-				t.missing = append(t.missing, "cgroup controller "+c.name+": "+c.lost)
-			}
-		}
-		t.missing = append(t.missing, "cgroup devices filter: not installed on cgroup v2 (device nodes are held off by nodev mounts and missing capabilities alone)")
 	} else {
 		for c, h := range l.v1 {
 			dir := filepath.Join(h.own(), name)
@@ -111,69 +103,14 @@ func Open(cfg Config) (*Tree, error) {
 	if err := t.claim(); err != nil {
 		return nil, err
 	}
+	if t.v2 {
+		if err := t.setUpV2(); err != nil {
+			t.lock.Close()
+			return nil, err
+		}
+	}
 	t.sweepDead()
 	return t, nil
-}
-
-// openV2 makes the base group with the controllers enabled for its children:
-// below this process's group, or at the top when that group was not given all
-// controllers, as a login session's.
-func (t *Tree) openV2(h hierarchy, name string) (string, error) {
-	own := h.own()
-	parent := own
-	if !hasNeeded(own) && hasNeeded(h.mount) {
-		parent = h.mount
-	}
-	if err := enable(parent); err != nil {
-		if parent != own {
-			return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, parent, err)
-		}
-		// A group with processes cannot hand controllers down: the processes
-		// of a delegated group move into a leaf of it first.
-		leaf := filepath.Join(own, servicesLeaf)
-		if e := t.makeDir(leaf); e != nil {
-			return "", fmt.Errorf("%w: %w", ErrUnsupported, e)
-		}
-		for _, pid := range readFields(filepath.Join(own, "cgroup.procs")) {
-			_ = write(filepath.Join(leaf, "cgroup.procs"), pid)
-		}
-		if e := enable(parent); e != nil {
-			return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, own, e)
-		}
-	}
-	dir := filepath.Join(parent, name)
-	if err := t.makeDir(dir); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	if err := enable(dir); err != nil {
-		return "", fmt.Errorf("%w: enable controllers in %s: %w", ErrUnsupported, dir, err)
-	}
-	return dir, nil
-}
-
-func hasNeeded(dir string) bool {
-	have := readFields(filepath.Join(dir, "cgroup.controllers"))
-	for _, c := range needed {
-		if !has(have, c.name) {
-			return false
-		}
-	}
-	return true
-}
-
-// enable hands down those of the needed controllers that dir has.
-func enable(dir string) error {
-	have := readFields(filepath.Join(dir, "cgroup.controllers"))
-	on := readFields(filepath.Join(dir, "cgroup.subtree_control"))
-	for _, c := range needed {
-		if !has(have, c.name) || has(on, c.name) {
-			continue
-		}
-		if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+"+c.name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Missing says which limits these groups cannot give.
@@ -205,6 +142,7 @@ func (t *Tree) Sweep() error {
 // Close removes the base groups, which must be empty.
 func (t *Tree) Close() error {
 	defer t.lock.Close()
+	t.devices.close()
 	var errs []error
 	for _, dir := range t.base {
 		errs = append(errs, removeDir(dir))
@@ -286,12 +224,20 @@ func readKey(path, key string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(b)) {
+	n, err := findKey(string(b), key)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return n, nil
+}
+
+func findKey(lines, key string) (int64, error) {
+	for line := range strings.Lines(lines) {
 		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
 			return strconv.ParseInt(v, 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s: no %q", path, key)
+	return 0, fmt.Errorf("no %q", key)
 }
 
 // write never creates the file: a control file that is not there is an error.
@@ -313,19 +259,21 @@ func write(path, s string) error {
 	return nil
 }
 
-// removeDir removes a group. A group whose last process has just been reaped
-// can be busy for a moment more.
+// removeDir removes a group. A group whose last process has just been killed
+// or reaped can be busy for a moment more.
 func removeDir(dir string) error {
-	delay := 200 * time.Microsecond
-	for {
+	const longest = time.Second
+	began := time.Now()
+	for delay := 200 * time.Microsecond; ; delay = min(2*delay, 100*time.Millisecond) {
 		err := unix.Rmdir(dir)
-		switch {
-		case err == nil || err == unix.ENOENT:
+		if err == nil || err == unix.ENOENT {
 			return nil
-		case err != unix.EBUSY || delay > 500*time.Millisecond:
+		}
+		left := longest - time.Since(began)
+		if err != unix.EBUSY || left <= 0 {
 			return &os.PathError{Op: "rmdir", Path: dir, Err: err}
 		}
+		awaitEvent(dir, "populated", 0, left) // version 1 tells nothing
 		time.Sleep(delay)
-		delay *= 2
 	}
 }

@@ -29,13 +29,33 @@ type Group struct {
 // freezeWait bounds how long a group may take to stop.
 const freezeWait = 5 * time.Second
 
-// devices that a sandbox may use: those bound into its /dev
-var devices = []string{"c 1:3 rw", "c 1:5 rw", "c 1:7 rw", "c 1:8 rw", "c 1:9 rw"}
+// Entry opens the version 2 group for a clone with CLONE_INTO_CGROUP, which
+// saves a move: for that the kernel waits for all processors. nil without
+// version 2.
+func (g *Group) Entry() (*os.File, error) {
+	dir := g.dir[""]
+	if dir == "" {
+		return nil, nil
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cgroup: %w", &os.PathError{Op: "open", Path: dir, Err: err})
+	}
+	return os.NewFile(uintptr(fd), dir), nil
+}
 
 // Add moves a process into the group.
-func (g *Group) Add(pid int) error {
+func (g *Group) Add(pid int) error { return g.add(pid, "none") }
+
+// Complete is Add for a process that was started in Entry.
+func (g *Group) Complete(pid int) error { return g.add(pid, "") }
+
+func (g *Group) add(pid int, except string) error {
 	p := strconv.Itoa(pid)
-	for _, dir := range g.dir {
+	for c, dir := range g.dir {
+		if c == except {
+			continue
+		}
 		if err := write(filepath.Join(dir, "cgroup.procs"), p); err != nil {
 			return fmt.Errorf("cgroup: %w", err)
 		}
@@ -98,22 +118,6 @@ func (g *Group) limitMemory(n string) error {
 	return errors.Join(g.set("memory", mem, n), g.set("memory", sum, n))
 }
 
-func (g *Group) restrictDevices() error {
-	dir := g.dir["devices"]
-	if dir == "" {
-		return nil
-	}
-	if err := write(filepath.Join(dir, "devices.deny"), "a"); err != nil {
-		return fmt.Errorf("cgroup: %w", err)
-	}
-	for _, d := range devices {
-		if err := write(filepath.Join(dir, "devices.allow"), d); err != nil {
-			return fmt.Errorf("cgroup: %w", err)
-		}
-	}
-	return nil
-}
-
 // set writes a control file. A controller that is not there is no error:
 // Tree.Missing has told it.
 func (g *Group) set(controller, file, value string) error {
@@ -156,38 +160,41 @@ func (g *Group) Freeze() error {
 }
 
 func (g *Group) freezeV2(dir string) error {
-	events := filepath.Join(dir, "cgroup.events")
-	fd, err := unix.Open(events, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("cgroup freeze: %w", err)
-	}
-	defer unix.Close(fd)
 	if err := write(filepath.Join(dir, "cgroup.freeze"), "1"); err != nil {
 		return fmt.Errorf("cgroup freeze: %w", err)
 	}
-	deadline := time.Now().Add(freezeWait)
+	if !awaitEvent(dir, "frozen", 1, freezeWait) {
+		return errors.Join(errors.New("cgroup freeze: took too long"), g.Thaw())
+	}
+	return nil
+}
+
+// awaitEvent waits until a version 2 group's cgroup.events has the value for
+// the key. It is false when that takes too long, or there is no such file.
+func awaitEvent(dir, key string, value int64, wait time.Duration) bool {
+	fd, err := unix.Open(filepath.Join(dir, "cgroup.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	deadline := time.Now().Add(wait)
 	for {
-		n, err := readKey(events, "frozen")
+		// A change after this reading wakes who polls the file that was read.
+		var b [256]byte
+		n, err := unix.Pread(fd, b[:], 0)
 		if err != nil {
-			return fmt.Errorf("cgroup freeze: %w", err)
+			return false
 		}
-		if n == 1 {
-			return nil
+		if got, err := findKey(string(b[:n]), key); err != nil || got == value {
+			return err == nil
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return errors.Join(errors.New("cgroup freeze: took too long"), g.Thaw())
+			return false
 		}
-		// The file must have been read through the polled descriptor for the
-		// next change to wake it.
-		var b [64]byte
-		_, _ = unix.Pread(fd, b[:], 0)
-		if n, err := readKey(events, "frozen"); err == nil && n == 1 {
-			return nil
-		}
-		_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(left.Milliseconds())+1)
-		if err != nil && err != unix.EINTR {
-			return fmt.Errorf("cgroup freeze: %w", err)
+		events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}
+		if _, err := unix.Poll(events, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+			return false
 		}
 	}
 }
