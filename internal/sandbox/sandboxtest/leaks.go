@@ -1,47 +1,16 @@
-package ns_test
+package sandboxtest
 
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/launcher"
-	"davy/internal/sandbox/sandboxtest"
 )
-
-func notify(c chan<- os.Signal) { signal.Notify(c, syscall.SIGTERM) }
-
-// pidfd holds on to a process that may be anybody's.
-func pidfd(t *testing.T, pid int) int {
-	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	return fd
-}
-
-// ended waits, with a bound, until the process has.
-func ended(t *testing.T, fd int) bool {
-	t.Helper()
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
-	for err == unix.EINTR {
-		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n == 1
-}
 
 // belongings counts what a launcher has and what the machine has of it.
 type belongings struct{ fds, children, groups, mounts, namespaces int }
@@ -76,9 +45,7 @@ func count(t *testing.T, l *launcher.Process, instance string) belongings {
 		}
 	}
 	b.namespaces = len(seen)
-	for _, base := range []string{"/sys/fs/cgroup/*", "/sys/fs/cgroup/*/*", "/sys/fs/cgroup/*/*/*"} {
-		b.groups += len(glob(base + "/davy-" + instance + "/*/cgroup.procs"))
-	}
+	b.groups = len(groupsOf(t, instance))
 	m, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
@@ -87,10 +54,24 @@ func count(t *testing.T, l *launcher.Process, instance string) belongings {
 	return b
 }
 
-func TestNothingLeaks(t *testing.T) {
+// groupsOf lists the control groups of an instance's sandboxes, wherever on
+// the machine its launcher was started.
+func groupsOf(t *testing.T, instance string) (dirs []string) {
+	t.Helper()
+	for _, parent := range []string{"", "/*", "/*/*", "/*/*/*"} {
+		v, err := filepath.Glob("/sys/fs/cgroup" + parent + "/davy-" + instance + "/[0-9]*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, v...)
+	}
+	return dirs
+}
+
+func nothingLeaks(t *testing.T, e Engine) {
 	dir := t.TempDir()
 	const instance = "test-leak"
-	d, l := sandboxtest.New(t, launcher.Config{Instance: instance, Roots: []string{dir}, Spares: -1})
+	d, l := e.New(t, launcher.Config{Instance: instance, Roots: []string{dir}, Spares: -1})
 	cycle := func(n int) {
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, 8)
@@ -145,4 +126,15 @@ func TestNothingLeaks(t *testing.T) {
 	if after := count(t, l, instance); after != before {
 		t.Errorf("before %+v, after 50 sandboxes %+v", before, after)
 	}
+}
+
+func parentOf(pid int) int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for l := range strings.Lines(string(b)) {
+		var n int
+		if _, err := fmt.Sscanf(l, "PPid: %d", &n); err == nil {
+			return n
+		}
+	}
+	return 0
 }
