@@ -72,6 +72,7 @@ type spawner struct {
 	tree     *cgroup.Tree // nil: no control groups
 	null     *os.File
 	serial   atomic.Uint64
+	noEntry  atomic.Bool // processes are moved into their group after the fork
 
 	forks chan func()
 	ready chan *blank // without room: a blank is kept by who made it
@@ -219,13 +220,11 @@ func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
 		return err
 	}
 	done := make(chan struct{})
+	ownGroup := b.group != nil && s.cfg.OCIRuntime == "" // else: the group is the container's
+	var entered bool
 	start := func() {
 		defer close(done)
-		b.process, err = os.StartProcess("/proc/self/exe", []string{pid1.Name}, &os.ProcAttr{
-			Dir: "/", Env: []string{},
-			Files: []*os.File{s.null, s.null, os.Stderr, theirs},
-			Sys:   s.attributes(b.slot),
-		})
+		entered, err = s.start(b, theirs, ownGroup)
 	}
 	select {
 	case s.forks <- start:
@@ -236,8 +235,12 @@ func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.group != nil && s.cfg.OCIRuntime == "" { // else: the group is the container's
-		if err := b.group.Add(b.process.Pid); err != nil {
+	if ownGroup {
+		add := b.group.Add
+		if entered {
+			add = b.group.Complete
+		}
+		if err := add(b.process.Pid); err != nil {
 			return err
 		}
 	}
@@ -248,6 +251,35 @@ func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
 	}
 	b.mounts, err = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", b.process.Pid))
 	return err
+}
+
+// start forks the first process. entered: in its version 2 group already,
+// which not every kernel and container allows.
+func (s *spawner) start(b *blank, conn *os.File, ownGroup bool) (entered bool, err error) {
+	attr := &os.ProcAttr{
+		Dir: "/", Env: []string{},
+		Files: []*os.File{s.null, s.null, os.Stderr, conn},
+		Sys:   s.attributes(b.slot),
+	}
+	if ownGroup && !s.noEntry.Load() {
+		entry, err := b.group.Entry()
+		if err != nil {
+			return false, err
+		}
+		if entry != nil {
+			defer entry.Close()
+			attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, int(entry.Fd())
+			if b.process, err = os.StartProcess("/proc/self/exe", []string{pid1.Name}, attr); err == nil {
+				return true, nil
+			}
+			attr.Sys.UseCgroupFD = false
+		}
+	}
+	if b.process, err = os.StartProcess("/proc/self/exe", []string{pid1.Name}, attr); err != nil {
+		return false, err
+	}
+	s.noEntry.Store(true) // what failed is the entry
+	return false, nil
 }
 
 func (s *spawner) attributes(slot int) *syscall.SysProcAttr {
