@@ -106,6 +106,14 @@ func codeObject(code input) []need {
 	return []need{n}
 }
 
+// listLayerVersions asks for the layer. The published table knows no resource
+// of this action; AWS names the layer in its refusals and lets policies name it.
+// A layer of another account is refused: its policies are those of its versions.
+func (q *request) listLayerVersions() []need {
+	names, _ := q.lambdaResource("lambda:layer")
+	return []need{{action: "lambda:ListLayerVersions", resource: names[0]}}
+}
+
 func (q *request) layers() []need {
 	var out []need
 	for _, l := range q.in.texts("Layers") {

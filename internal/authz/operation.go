@@ -99,6 +99,7 @@ var special = map[string]func(*request) []need{
 	"lambda:UpdateFunctionCode":          (*request).updateFunctionCode,
 	"lambda:UpdateFunctionConfiguration": (*request).updateFunctionConfiguration,
 	"lambda:PublishLayerVersion":         (*request).publishLayerVersion,
+	"lambda:ListLayerVersions":           (*request).listLayerVersions,
 	"lambda:CreateEventSourceMapping":    (*request).createEventSourceMapping,
 	"lambda:CreateCodeSigningConfig":     (*request).withTagResource,
 

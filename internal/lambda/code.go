@@ -19,18 +19,20 @@ import (
 // storedCode says where a deployment package is. Packages are shared by
 // content: a version that is published costs no further bytes.
 type storedCode struct {
-	Blob blob.ID
-	Size int64
-	Uses int64 // versions with this code
+	Blob     blob.ID
+	Size     int64
+	Unzipped int64 // bytes of its files
+	Uses     int64 // versions of functions and layers that have it
 }
 
 // upload is a package that a caller brought and no document names yet.
 type upload struct {
-	sha256 string // hex
-	size   int64
-	zip    []byte  // nil when it is in a blob already
-	id     blob.ID // empty until written
-	kept   bool    // the last change that was tried names the blob
+	sha256   string // hex
+	size     int64
+	unzipped int64   // bytes of its files
+	zip      []byte  // nil when it is in a blob already
+	id       blob.ID // empty until written
+	kept     bool    // the last change that was tried names the blob
 }
 
 // source is where a request says that the code is.
@@ -59,19 +61,20 @@ func (s *Service) receiveZip(zip []byte) (*upload, error) {
 	case len(zip) == 0:
 		return nil, invalid("Uploaded file must be a non-empty zip")
 	}
-	if err := s.checkZip(bytes.NewReader(zip), int64(len(zip))); err != nil {
+	unzipped, err := s.checkZip(bytes.NewReader(zip), int64(len(zip)))
+	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256(zip)
-	return &upload{sha256: hex.EncodeToString(sum[:]), size: int64(len(zip)), zip: zip}, nil
+	return &upload{sha256: hex.EncodeToString(sum[:]), size: int64(len(zip)), unzipped: unzipped, zip: zip}, nil
 }
 
-func (s *Service) checkZip(zip io.ReaderAt, size int64) error {
-	err := s.cfg.CheckZip(zip, size)
+func (s *Service) checkZip(zip io.ReaderAt, size int64) (unzipped int64, err error) {
+	unzipped, err = s.cfg.CheckZip(zip, size)
 	if modelled := awsapi.Error(nil); err == nil || errors.As(err, &modelled) {
-		return err
+		return unzipped, err
 	}
-	return fmt.Errorf("%w (%w)", invalid("Could not unzip uploaded file. Please check your file, then try to upload again."), err)
+	return 0, fmt.Errorf("%w (%w)", invalid("Could not unzip uploaded file. Please check your file, then try to upload again."), err)
 }
 
 func (s *Service) receiveObject(ctx context.Context, bucket, key, objectVersion string) (_ *upload, err error) {
@@ -114,7 +117,8 @@ func (s *Service) receiveObject(ctx context.Context, bucket, key, objectVersion 
 		return nil, fmt.Errorf("read code back: %w", err)
 	}
 	defer r.Close()
-	return u, s.checkZip(r, size)
+	u.unzipped, err = s.checkZip(r, size)
+	return u, err
 }
 
 // messageOf is the text of a modelled error without its code.
@@ -151,12 +155,12 @@ type codeUse struct {
 	rev int64
 }
 
-func (c *change) codeDoc(sha string) (*codeUse, error) {
-	if u := c.code[sha]; u != nil {
+func (t *transaction) codeDoc(sha string) (*codeUse, error) {
+	if u := t.code[sha]; u != nil {
 		return u, nil
 	}
 	u := new(codeUse)
-	d, err := c.s.cfg.State.Get(c.ctx, codeRoot+sha)
+	d, err := t.s.cfg.State.Get(t.ctx, codeRoot+sha)
 	switch {
 	case errors.Is(err, state.ErrNotFound):
 		u.rev = state.Absent
@@ -168,26 +172,27 @@ func (c *change) codeDoc(sha string) (*codeUse, error) {
 			return nil, fmt.Errorf("load code %s: %w", sha, err)
 		}
 	}
-	c.code[sha] = u
+	t.code[sha] = u
 	return u, nil
 }
 
 // adopt makes an upload the code of one more version.
-func (c *change) adopt(u *upload) error {
+func (t *transaction) adopt(u *upload) error {
 	u.kept = false
-	use, err := c.codeDoc(u.sha256)
+	use, err := t.codeDoc(u.sha256)
 	if err != nil {
 		return err
 	}
 	if use.Blob == "" {
 		if u.id == "" {
-			if u.id, err = c.s.writeBlob(c.ctx, u.zip); err != nil {
+			if u.id, err = t.s.writeBlob(t.ctx, u.zip); err != nil {
 				return err
 			}
 		}
 		u.kept = true
 		use.Blob, use.Size = u.id, u.size
 	}
+	use.Unzipped = u.unzipped
 	use.Uses++
 	return nil
 }
@@ -209,8 +214,8 @@ func (s *Service) writeBlob(ctx context.Context, b []byte) (blob.ID, error) {
 }
 
 // use counts one more (+1) or one fewer (-1) version with this code.
-func (c *change) use(sha string, n int64) error {
-	u, err := c.codeDoc(sha)
+func (t *transaction) use(sha string, n int64) error {
+	u, err := t.codeDoc(sha)
 	if err != nil {
 		return err
 	}
@@ -218,11 +223,11 @@ func (c *change) use(sha string, n int64) error {
 	return nil
 }
 
-func (c *change) writeCode() error {
-	for sha, u := range c.code {
+func (t *transaction) writeCode() error {
+	for sha, u := range t.code {
 		if u.Uses <= 0 {
-			c.batch.Ops = append(c.batch.Ops, state.Op{Key: codeRoot + sha, IfRev: u.rev})
-		} else if err := c.put(codeRoot+sha, u.storedCode, u.rev); err != nil {
+			t.batch.Ops = append(t.batch.Ops, state.Op{Key: codeRoot + sha, IfRev: u.rev})
+		} else if err := t.put(codeRoot+sha, u.storedCode, u.rev); err != nil {
 			return err
 		}
 	}
@@ -230,10 +235,10 @@ func (c *change) writeCode() error {
 }
 
 // freeCode removes the packages that the committed change left without a user.
-func (c *change) freeCode() {
-	for _, u := range c.code {
+func (t *transaction) freeCode() {
+	for _, u := range t.code {
 		if u.Uses <= 0 && u.Blob != "" {
-			c.s.deleteBlob(c.ctx, u.Blob)
+			t.s.deleteBlob(t.ctx, u.Blob)
 		}
 	}
 }

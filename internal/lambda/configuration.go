@@ -22,7 +22,6 @@ func (s *Service) UpdateFunctionConfiguration(ctx context.Context, in *lambdaapi
 		{"FileSystemConfigs", len(in.FileSystemConfigs) > 0},
 		{"ImageConfig", in.ImageConfig != nil},
 		{"KMSKeyArn", given(in.KMSKeyArn)},
-		{"Layers", len(in.Layers) > 0},
 		{"LoggingConfig.LogFormat JSON", wantsJSONLogs(in.LoggingConfig)},
 		{"LoggingConfig.ApplicationLogLevel and SystemLogLevel", wantsLogLevels(in.LoggingConfig)},
 		{"RuntimeConfig", in.RuntimeConfig != nil},
@@ -37,6 +36,15 @@ func (s *Service) UpdateFunctionConfiguration(ctx context.Context, in *lambdaapi
 			return err
 		}
 		c.f.Latest.revised()
+		if in.Layers != nil { // an empty list takes them away
+			code, err := c.codeDoc(c.f.Latest.CodeSHA256)
+			if err != nil {
+				return err
+			}
+			if err := c.attach(&c.f.Latest, in.Layers, code.Unzipped); err != nil {
+				return err
+			}
+		}
 		return s.apply(ctx, &c.f.Latest, wanted{
 			description: in.Description, environment: in.Environment, ephemeral: in.EphemeralStorage, handler: in.Handler,
 			logging: in.LoggingConfig, memory: in.MemorySize, role: in.Role, runtime: in.Runtime, timeout: in.Timeout,
@@ -85,6 +93,9 @@ func (s *Service) UpdateFunctionCode(ctx context.Context, in *lambdaapi.UpdateFu
 		c.f.Latest.revised()
 		c.f.Latest.CodeSHA256, c.f.Latest.CodeSize = up.sha256, up.size
 		shown = &c.f.Latest
+		if left := maxUnzipped - unzipped(c.f.Latest.Layers); up.unzipped > left {
+			return invalid("Unzipped size must be smaller than %d bytes", left)
+		}
 		if awsapi.Val(in.DryRun) {
 			return errUnchanged
 		}

@@ -20,16 +20,23 @@ import (
 //	lambda/fn/ACCOUNT/REGION/NAME           the function: $LATEST, aliases, policies, settings
 //	lambda/ver/ACCOUNT/REGION/NAME/NUMBER   a published version, its number in ten digits
 //	lambda/concurrency/ACCOUNT/REGION       what the account's functions have set aside
+//	lambda/layer/ACCOUNT/REGION/NAME        the highest number that a version of the layer ever had
+//	lambda/lver/ACCOUNT/REGION/NAME/NUMBER  a layer's version, its number such that the newest comes first
 //	lambda/code/SHA256                      which blob holds a package, and how many versions use it
 //	lambda/watch                            written to learn the store's revision
 //
 // A function's document is the lock of all that belongs to it: every change of
 // a version or a reservation also writes the function, under its revision.
+// Packages have users of both kinds: versions of functions, each with its code
+// and its layers, and versions of layers. So a layer's version that is deleted
+// stays for the functions that have it.
 const (
 	keyRoot        = "lambda/"
 	functionRoot   = keyRoot + "fn/"
 	versionRoot    = keyRoot + "ver/"
 	concurrentRoot = keyRoot + "concurrency/"
+	layerRoot      = keyRoot + "layer/"
+	layerVerRoot   = keyRoot + "lver/"
 	codeRoot       = keyRoot + "code/"
 	watchKey       = keyRoot + "watch"
 )
@@ -89,6 +96,7 @@ type version struct {
 	Architecture string
 	CodeSHA256   string // hex
 	CodeSize     int64
+	Layers       []attached `json:",omitempty"` // in the order of their merging
 }
 
 type alias struct {
@@ -187,28 +195,53 @@ func (s *Service) at(ctx context.Context, k key, f *function, qualifier string) 
 	return nil, aliasNotFound(k, qualifier)
 }
 
-// change is one transaction on a function.
-type change struct {
+// transaction gathers documents that are written together, and what changes in
+// the use of packages.
+type transaction struct {
 	ctx   context.Context
 	s     *Service
-	key   key
-	f     *function
 	batch state.Batch
 	code  map[string]*codeUse
 }
 
-// put writes a further document of the function.
-func (c *change) put(docKey string, v any, ifRev int64) error {
+func (s *Service) begin(ctx context.Context) transaction {
+	return transaction{ctx: ctx, s: s, code: map[string]*codeUse{}}
+}
+
+// put writes a document.
+func (t *transaction) put(docKey string, v any, ifRev int64) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", docKey, err)
 	}
-	c.batch.Ops = append(c.batch.Ops, state.Op{Key: docKey, Value: b, IfRev: ifRev})
+	t.batch.Ops = append(t.batch.Ops, state.Op{Key: docKey, Value: b, IfRev: ifRev})
 	return nil
 }
 
-func (c *change) drop(docKey string) {
-	c.batch.Ops = append(c.batch.Ops, state.Op{Key: docKey, IfRev: state.Any})
+func (t *transaction) drop(docKey string) { t.dropIf(docKey, state.Any) }
+
+func (t *transaction) dropIf(docKey string, ifRev int64) {
+	t.batch.Ops = append(t.batch.Ops, state.Op{Key: docKey, IfRev: ifRev})
+}
+
+// commit writes everything. The error wraps state.ErrConflict when somebody
+// else was faster.
+func (t *transaction) commit() error {
+	if err := t.writeCode(); err != nil {
+		return err
+	}
+	if _, err := t.s.cfg.State.Commit(t.ctx, t.batch); err != nil {
+		return err
+	}
+	t.freeCode()
+	return nil
+}
+
+// change is a transaction on a function.
+type change struct {
+	transaction
+	key key
+	f   *function
 }
 
 // maxTries bounds how often a change is tried again because somebody else was
@@ -223,7 +256,7 @@ var errUnchanged = errors.New("lambda: unchanged")
 // anything between calls. A new function starts from an empty document.
 func (s *Service) update(ctx context.Context, k key, create bool, edit func(*change) error) (*function, error) {
 	for range maxTries {
-		c := &change{ctx: ctx, s: s, key: k, f: new(function), code: map[string]*codeUse{}}
+		c := &change{transaction: s.begin(ctx), key: k, f: new(function)}
 		rev := state.Absent
 		if !create {
 			var err error
@@ -238,18 +271,14 @@ func (s *Service) update(ctx context.Context, k key, create bool, edit func(*cha
 			return nil, err
 		}
 		if c.f == nil { // deleted
-			c.batch.Ops = append(c.batch.Ops, state.Op{Key: k.function(), IfRev: rev})
+			c.dropIf(k.function(), rev)
 		} else if err := c.put(k.function(), c.f, rev); err != nil {
 			return nil, err
 		}
-		if err := c.writeCode(); err != nil {
-			return nil, err
-		}
-		_, err := s.cfg.State.Commit(ctx, c.batch)
+		err := c.commit()
 		s.cache.drop(k)
 		switch {
 		case err == nil:
-			c.freeCode()
 			return c.f, nil
 		case !errors.Is(err, state.ErrConflict):
 			return nil, fmt.Errorf("write function %s: %w", k.arn(), err)

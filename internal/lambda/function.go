@@ -41,7 +41,6 @@ func (s *Service) CreateFunction(ctx context.Context, in *lambdaapi.CreateFuncti
 		{"FileSystemConfigs", len(in.FileSystemConfigs) > 0},
 		{"ImageConfig", in.ImageConfig != nil},
 		{"KMSKeyArn", given(in.KMSKeyArn)},
-		{"Layers", len(in.Layers) > 0},
 		{"LoggingConfig.LogFormat JSON", wantsJSONLogs(in.LoggingConfig)},
 		{"LoggingConfig.ApplicationLogLevel and SystemLogLevel", wantsLogLevels(in.LoggingConfig)},
 		{"PublishTo", in.PublishTo != nil},
@@ -79,6 +78,9 @@ func (s *Service) CreateFunction(ctx context.Context, in *lambdaapi.CreateFuncti
 		latest.revised()
 		c.f.ID, c.f.Latest, c.f.Tags = uuid.NewString(), latest, in.Tags
 		shown = &c.f.Latest
+		if err := c.attach(&c.f.Latest, in.Layers, up.unzipped); err != nil {
+			return err
+		}
 		if err := c.adopt(up); err != nil {
 			return err
 		}
@@ -183,7 +185,7 @@ func (s *Service) DeleteFunction(ctx context.Context, in *lambdaapi.DeleteFuncti
 // remove deletes the function, its versions, its reservation and its hold on
 // code.
 func (c *change) remove() error {
-	if err := c.use(c.f.Latest.CodeSHA256, -1); err != nil {
+	if err := c.hold(&c.f.Latest, -1); err != nil {
 		return err
 	}
 	for after := ""; ; {
@@ -196,7 +198,7 @@ func (c *change) remove() error {
 			if err := json.Unmarshal(d.Value, &v); err != nil {
 				return fmt.Errorf("load version %s: %w", d.Key, err)
 			}
-			if err := c.use(v.CodeSHA256, -1); err != nil {
+			if err := c.hold(&v, -1); err != nil {
 				return err
 			}
 			c.drop(d.Key)
@@ -244,7 +246,7 @@ func (c *change) removeVersion(number string) error {
 		c.f.PublishedAs = "" // the next publication makes a version even if nothing changed
 	}
 	c.drop(c.key.version(number))
-	return c.use(v.CodeSHA256, -1)
+	return c.hold(v, -1)
 }
 
 // ListFunctions shows the functions of an account in a region by name, or all

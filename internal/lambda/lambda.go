@@ -1,5 +1,5 @@
 // Package lambda is Lambda's control plane: functions, versions, aliases,
-// permissions, tags and concurrency settings, for package invoke, which runs
+// layers, permissions, tags and concurrency settings, for package invoke, which runs
 // them, and for the API's callers.
 //
 // The invariant: what Resolve answers is always one committed state of a
@@ -45,9 +45,10 @@ type Config struct {
 	Principals Principals
 	// Objects is where Code.S3Bucket is read; nil refuses such code.
 	Objects Objects
-	// CheckZip refuses a deployment package that could not be unpacked; its
-	// error is shown to the caller when it implements awsapi.Error. Required.
-	CheckZip func(zip io.ReaderAt, size int64) error
+	// CheckZip refuses a deployment package that could not be unpacked, and
+	// gives the bytes of its files; its error is shown to the caller when it
+	// implements awsapi.Error. Required.
+	CheckZip func(zip io.ReaderAt, size int64) (unzipped int64, err error)
 	// CodeURL makes the link that GetFunction gives for downloading the code
 	// with this SHA-256 (hex); nil leaves Code.Location out.
 	CodeURL func(ctx context.Context, sha256 string) (string, error)
@@ -81,7 +82,8 @@ type Config struct {
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const (
 	maxZipUpload   = 52428800    // bytes of a directly uploaded package
-	maxUnzipped    = 262144000   // bytes of an unpacked package
+	maxUnzipped    = 262144000   // bytes of an unpacked package, and of a function with its layers
+	maxLayers      = 5           // layers of a function
 	maxCodeStorage = 80530636800 // bytes of all packages of an account in a region
 	minUnreserved  = 100         // concurrency that reservations must leave
 	maxPolicy      = 20480       // bytes of a function policy

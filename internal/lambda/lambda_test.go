@@ -50,9 +50,16 @@ func (o objects) OpenObject(_ context.Context, bucket, key, _ string) (io.ReadCl
 	return io.NopCloser(bytes.NewReader(b)), nil
 }
 
-func checkZip(r io.ReaderAt, size int64) error {
-	_, err := zip.NewReader(r, size)
-	return err
+func checkZip(r io.ReaderAt, size int64) (int64, error) {
+	z, err := zip.NewReader(r, size)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	for _, f := range z.File {
+		n += int64(f.UncompressedSize64)
+	}
+	return n, nil
 }
 
 // zipOf makes a deployment package of one file.
@@ -303,7 +310,7 @@ func TestCreateFunction_Refusals(t *testing.T) {
 			r.SnapStart = &lambdaapi.SnapStart{ApplyOn: new(lambdaapi.SnapStartApplyOnPublishedVersions)}
 		}, value, "SnapStart is not supported."},
 		{"tracing", func(r *in) { r.TracingConfig = &lambdaapi.TracingConfig{Mode: new(lambdaapi.TracingModeActive)} }, value, "TracingConfig.Mode Active is not supported."},
-		{"layers", func(r *in) { r.Layers = []string{"l"} }, value, "Layers is not supported."},
+		{"layer", func(r *in) { r.Layers = []string{"arn:aws:lambda:us-east-1:000000000000:layer:l:1"} }, value, "Layer version arn:aws:lambda:us-east-1:000000000000:layer:l:1 does not exist."},
 		{"json logs", func(r *in) { r.LoggingConfig = &lambdaapi.LoggingConfig{LogFormat: new(lambdaapi.LogFormatJson)} }, value, "LoggingConfig.LogFormat JSON is not supported."},
 		{"log level", func(r *in) {
 			r.LoggingConfig = &lambdaapi.LoggingConfig{SystemLogLevel: new(lambdaapi.SystemLogLevelWarn)}

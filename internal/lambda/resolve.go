@@ -152,6 +152,7 @@ func (s *Service) single(ctx context.Context, k key, f *function, number, qualif
 		Runtime:     v.Runtime,
 		Handler:     v.Handler,
 		CodeSHA256:  v.CodeSHA256,
+		Layers:      v.layerHashes(),
 		Environment: v.Environment,
 		MemoryMB:    int(v.MemorySize),
 		Timeout:     time.Duration(v.Timeout) * time.Second,

@@ -329,8 +329,8 @@ func TestUpdateFunctionConfiguration(t *testing.T) {
 	wantError(t, err, "PreconditionFailedException", stale)
 	_, err = f.UpdateFunctionConfiguration(request(t), &lambdaapi.UpdateFunctionConfigurationRequest{FunctionName: new("fn"), Role: new("arn:aws:iam::000000000000:role/other")})
 	wantError(t, err, "InvalidParameterValueException", "The role defined for the function cannot be assumed by Lambda.")
-	_, err = f.UpdateFunctionConfiguration(request(t), &lambdaapi.UpdateFunctionConfigurationRequest{FunctionName: new("fn"), Layers: []string{"x"}})
-	wantError(t, err, "InvalidParameterValueException", "Layers is not supported.")
+	_, err = f.UpdateFunctionConfiguration(request(t), &lambdaapi.UpdateFunctionConfigurationRequest{FunctionName: new("fn"), Layers: []string{"arn:aws:lambda:::awslayer:x"}})
+	wantError(t, err, "InvalidParameterValueException", "Layer version arn:aws:lambda:::awslayer:x does not exist.")
 	after := must[*lambdaapi.FunctionConfiguration](t)(f.GetFunctionConfiguration(request(t), &lambdaapi.GetFunctionConfigurationRequest{FunctionName: new("fn")}))
 	if *after.RevisionId != *got.RevisionId {
 		t.Error("a refused update changed the function")
@@ -339,7 +339,7 @@ func TestUpdateFunctionConfiguration(t *testing.T) {
 
 func TestUnsupportedOperations(t *testing.T) {
 	f := setup(t)
-	_, err := f.PublishLayerVersion(request(t), &lambdaapi.PublishLayerVersionRequest{})
+	_, err := f.CreateCodeSigningConfig(request(t), &lambdaapi.CreateCodeSigningConfigRequest{})
 	var modelled awsapi.Error
 	if !errors.As(err, &modelled) || modelled.ErrorCode() != "NotImplemented" {
 		t.Errorf("error = %v", err)

@@ -30,7 +30,7 @@ func (c *change) publish(description *string) (*version, error) {
 	c.f.Published++
 	c.f.PublishedAs = print
 	v.Version = strconv.FormatInt(c.f.Published, 10)
-	if err := c.use(v.CodeSHA256, 1); err != nil {
+	if err := c.hold(&v, 1); err != nil {
 		return nil, err
 	}
 	return &v, c.put(c.key.version(v.Version), v, state.Absent)

@@ -46,6 +46,9 @@ func listed(k key, v *version, arn string) *lambdaapi.FunctionConfiguration {
 		},
 		LoggingConfig: &lambdaapi.LoggingConfig{LogFormat: new(lambdaapi.LogFormatText), LogGroup: new(v.LogGroup)},
 	}
+	for _, l := range v.Layers {
+		c.Layers = append(c.Layers, lambdaapi.Layer{Arn: new(l.ARN), CodeSize: new(l.Size)})
+	}
 	if v.Environment != nil {
 		c.Environment = &lambdaapi.EnvironmentResponse{Variables: v.Environment}
 	}

@@ -61,7 +61,7 @@ type resources struct {
 	parsed policyCache
 }
 
-// ResourcePolicy finds the policy of the bucket, function or role that a
+// ResourcePolicy finds the policy of the bucket, function, layer or role that a
 // resource's ARN lies in.
 func (r *resources) ResourcePolicy(ctx context.Context, resourceARN string) (*policy.Document, string, map[string]string, error) {
 	a, err := arn.Parse(resourceARN)
@@ -81,7 +81,11 @@ func (r *resources) ResourcePolicy(ctx context.Context, resourceARN string) (*po
 		}
 		return doc.Bind(info.Bound), info.Owner, info.Tags, err
 	case "lambda":
-		text, err := r.lambda.FunctionPolicy(ctx, resourceARN)
+		find := r.lambda.FunctionPolicy
+		if strings.HasPrefix(a.Resource, "layer:") {
+			find = r.lambda.LayerPolicy
+		}
+		text, err := find(ctx, resourceARN)
 		if err != nil {
 			return nil, "", nil, err
 		}
@@ -228,17 +232,17 @@ func (c codeBucket) OpenObject(ctx context.Context, bucket, key, version string)
 }
 
 // checkZip words what is wrong with a deployment package as Lambda does.
-func checkZip(zip io.ReaderAt, size int64) error {
-	_, err := tree.Check(zip, size)
+func checkZip(zip io.ReaderAt, size int64) (unzipped int64, err error) {
+	unzipped, err = tree.Check(zip, size)
 	switch {
 	case err == nil:
-		return nil
+		return unzipped, nil
 	case errors.Is(err, tree.ErrEmpty):
-		return invalidParameter("Uploaded file must be a non-empty zip")
+		return 0, invalidParameter("Uploaded file must be a non-empty zip")
 	case errors.Is(err, tree.ErrTooLarge):
-		return invalidParameter("Unzipped size must be smaller than 262144000 bytes")
+		return 0, invalidParameter("Unzipped size must be smaller than 262144000 bytes")
 	}
-	return invalidParameter("Could not unzip uploaded file. Please check your file, then try to upload again.")
+	return 0, invalidParameter("Could not unzip uploaded file. Please check your file, then try to upload again.")
 }
 
 func invalidParameter(message string) error {
