@@ -122,14 +122,17 @@ func mounts(p Plan) []specs.Mount {
 	if !p.off(wire.AblateTmp) {
 		tmp = append(tmp, "size="+strconv.FormatInt(p.Limits.TmpBytes, 10))
 	}
-	return []specs.Mount{
+	v := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: proc},
 		{Destination: "/dev", Type: "tmpfs", Source: "dev", Options: dev},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{
 			"nosuid", "nodev", "noexec", "mode=1777", "nr_inodes=4096", "size=" + strconv.Itoa(shmBytes),
 		}},
-		{Destination: "/tmp", Type: "tmpfs", Source: "tmp", Options: tmp},
 	}
+	if !p.off(wire.AblateRoot) { // else: the host's
+		v = append(v, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmp", Options: tmp})
+	}
+	return v
 }
 
 func rlimits(p Plan) []specs.POSIXRlimit {

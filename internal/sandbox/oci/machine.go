@@ -97,15 +97,17 @@ func (m *Machine) Create(p Plan) (_ *Container, err error) {
 	if err := newStage(c.dir, "size=4m,nr_inodes=8192,mode=711"); err != nil {
 		return nil, err
 	}
-	root := "/"
-	if !p.off(wire.AblateRoot) {
-		root = filepath.Join(c.dir, "root")
-		if err := os.Mkdir(root, 0o755); err != nil {
-			return nil, err
-		}
-		if err := buildRoot(root, p.Root); err != nil {
-			return nil, fmt.Errorf("root: %w", err)
-		}
+	root := filepath.Join(c.dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return nil, err
+	}
+	if p.off(wire.AblateRoot) {
+		err = unix.Mount("/", root, "", unix.MS_BIND|unix.MS_REC, "")
+	} else {
+		err = buildRoot(root, p.Root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("root: %w", err)
 	}
 	text, err := json.Marshal(m.config(p, root))
 	if err == nil {
@@ -204,8 +206,12 @@ func (c *Container) Delete() {
 	}
 }
 
-// Close takes the place away. No container may be left.
+// Close takes the place away. No container may be left. The host's empty
+// directory stays: removing it would take the place of other launchers away.
 func (m *Machine) Close() error {
 	close(m.forks)
-	return leaveStage(place)
+	if err := unix.Unmount(place, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", place, err)
+	}
+	return nil
 }
