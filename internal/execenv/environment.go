@@ -45,6 +45,7 @@ type environment struct {
 
 	current  atomic.Pointer[process] // for Close to kill; nil: to be started
 	frozen   bool
+	failures int           // of its runtime, in a row
 	initFor  time.Duration // of a first init not yet reported
 	path     InitPath      // of the process, until its first invocation; then warm
 	peak     int64         // bytes of memory used at most, when last measured

@@ -254,16 +254,20 @@ func (c *folderCode) Code(_ context.Context, shas ...string) (string, func(), er
 
 // logBook is a LogSink that keeps lines.
 type logBook struct {
-	mu     sync.Mutex
-	lines  []string
-	stream LogStream
-	seen   chan struct{} // one token for each line, if there is room
+	mu      sync.Mutex
+	lines   []string
+	stream  LogStream
+	streams []string      // each once
+	seen    chan struct{} // one token for each line, if there is room
 }
 
 func (b *logBook) Write(_ context.Context, s LogStream, _ time.Time, line string) {
 	b.mu.Lock()
 	b.lines = append(b.lines, line)
 	b.stream = s
+	if !slices.Contains(b.streams, s.Stream) {
+		b.streams = append(b.streams, s.Stream)
+	}
 	b.mu.Unlock()
 	select {
 	case b.seen <- struct{}{}:

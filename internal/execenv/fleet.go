@@ -180,6 +180,18 @@ func (fl *fleet) offer(e *environment) bool {
 	}
 }
 
+// reset is called by an environment whose runtime has failed: it is used after
+// all that need no init phase. It reports false when the environment is to end.
+func (fl *fleet) reset(e *environment) bool {
+	fl.es.mu.Lock()
+	defer fl.es.mu.Unlock()
+	if len(fl.waiting) > 0 || fl.retired || fl.es.closed() {
+		return fl.offer(e)
+	}
+	fl.idle = slices.Insert(fl.idle, 0, e)
+	return true
+}
+
 // withdraw takes an idle environment out, by its own wish. It reports false
 // when an invocation took it first.
 func (fl *fleet) withdraw(e *environment) bool {

@@ -196,15 +196,36 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 		out.LogTail = e.epilogue(v, r)
 	}
 	p := e.current.Load()
-	alive := v.reuse && p != nil && !finished(p.sb)
-	if alive {
+	sound := v.reuse && p != nil && !finished(p.sb)
+	alive := false
+	switch {
+	case sound:
+		e.failures = 0
 		alive = e.fleet.free(e)
+	case e.resettable():
+		e.failures++
+		alive = e.fleet.reset(e)
 	}
 	j.done <- result{outcome: out}
 	if !j.inv.Tail {
 		e.epilogue(v, r)
 	}
+	if !sound {
+		e.dropProcess()
+	}
 	return alive
+}
+
+// maxFailures is how often in a row a runtime can fail before its environment
+// ends instead of getting another one.
+const maxFailures = 5
+
+// resettable says whether an environment whose runtime has failed gets another
+// one with its next invocation, whose duration then has that init phase in it:
+// AWS's suppressed init. One that is kept ready is replaced at once instead.
+// https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-invoke-with-errors
+func (e *environment) resettable() bool {
+	return !e.provisioned && e.failures < maxFailures-1
 }
 
 // epilogue writes the lines that close an invocation and returns its tail.
