@@ -37,6 +37,7 @@ const (
 // serveSettings are the settings of `davy serve`.
 type serveSettings struct {
 	Server    server.Config
+	Sandbox   sandboxSettings
 	LogFormat string
 	LogLevel  slog.Level
 }
@@ -62,6 +63,7 @@ func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	fs.StringVar(&s.Server.RuntimesDir, "runtimes", "", "`directory` of installed runtimes (default DIR/runtimes)")
 	fs.IntVar(&s.Server.Concurrency, "concurrency", 1000, "concurrent executions of the account in a region")
 	fs.IntVar(&s.Server.PoolMemory, "pool-memory", 512, "`MiB` that booted runtimes may hold which wait for cold starts; 0: none wait")
+	s.Sandbox.flags(fs)
 	fs.DurationVar(&s.Server.Drain, "drain", 30*time.Second, "how long requests and functions under way may take to end after SIGTERM")
 	fs.StringVar(&s.LogFormat, "log-format", "text", "text or json")
 	fs.TextVar(&s.LogLevel, "log-level", slog.LevelInfo, "debug (with a line per request), info, warn or error")
@@ -92,6 +94,9 @@ func (s *serveSettings) check() error {
 		if _, err := net.ResolveTCPAddr("tcp", a.address); err != nil {
 			return fmt.Errorf("--%s %q: want HOST:PORT: %w", a.name, a.address, err)
 		}
+	}
+	if err := s.Sandbox.check(); err != nil {
+		return err
 	}
 	switch {
 	case s.LogFormat != "text" && s.LogFormat != "json":
@@ -133,6 +138,10 @@ func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	runtime, err := s.Sandbox.program(context.Background())
+	if err != nil {
+		return err
+	}
 	if err := prepareDataDir(&s.Server); err != nil {
 		return err
 	}
@@ -151,8 +160,9 @@ func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
 	// and ends at once on the second.
 	code, err := launcher.Supervise(context.Background(), launcher.SuperviseConfig{
 		Launcher: launcher.Config{
-			Instance: "davy-" + hex.EncodeToString(sum[:6]),
-			Roots:    s.Server.SandboxRoots(),
+			Instance:   "davy-" + hex.EncodeToString(sum[:6]),
+			Roots:      s.Server.SandboxRoots(),
+			OCIRuntime: runtime,
 		},
 		ServerArgs: []string{"server"},
 		ServerEnv:  []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "TZ=" + os.Getenv("TZ")},

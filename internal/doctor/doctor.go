@@ -13,6 +13,7 @@ import (
 
 	"davy/internal/runtimes"
 	"davy/internal/sandbox"
+	"davy/internal/sandbox/oci"
 )
 
 // Finding is one thing that was looked at.
@@ -43,7 +44,27 @@ func Examine(ctx context.Context, cfg Config) []Finding {
 		seccomp(cfg.Root),
 	}
 	found = append(found, sandboxes(cfg)...)
+	found = append(found, ociRuntimes(ctx, cfg.UID))
 	return append(found, runtimesOf(cfg.Runtimes.List(ctx))...)
+}
+
+// ociRuntimes says what --sandbox oci could use. None is needed.
+func ociRuntimes(ctx context.Context, uid int) Finding {
+	f := Finding{What: "OCI runtimes", OK: true}
+	var have []string
+	for _, name := range oci.Known {
+		if rt, err := oci.Find(ctx, name); err == nil {
+			have = append(have, rt.Path+" ("+rt.Version+")")
+		}
+	}
+	f.State = strings.Join(have, ", ")
+	switch {
+	case len(have) == 0:
+		f.State = "none of " + strings.Join(oci.Known, ", ") + ": needed for --sandbox oci only"
+	case uid != 0:
+		f.State += ": --sandbox oci needs root"
+	}
+	return f
 }
 
 // runtimesOf judges the runtimes. Python comes from the host, which seldom has

@@ -48,8 +48,11 @@ var Known = []string{"runc", "runsc"}
 // Find looks a runtime up: a path, or a name in PATH.
 func Find(ctx context.Context, name string) (Runtime, error) {
 	p, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrNotFound) {
+		return Runtime{}, fmt.Errorf("%w %s is not installed", ErrRuntime, name)
+	}
 	if err != nil {
-		return Runtime{}, fmt.Errorf("%w %s is not installed: %w", ErrRuntime, name, err)
+		return Runtime{}, fmt.Errorf("%w %s %s: %w", ErrRuntime, name, err)
 	}
 	if p, err = filepath.Abs(p); err != nil {
 		return Runtime{}, fmt.Errorf("%w %s: %w", ErrRuntime, name, err)
