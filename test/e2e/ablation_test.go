@@ -43,6 +43,10 @@ var checks = []struct {
 		code: "out = append(out, passRole(role, lambdaService, function))", without: "_, _ = role, function", noticed: "refuse-create-function",
 	},
 	{
+		check: "a layer needs lambda:GetLayerVersion", file: "authz/lambda.go",
+		code: `out = append(out, need{action: "lambda:GetLayerVersion", resource: l})`, without: "_ = l", noticed: "layers",
+	},
+	{
 		check: "the role trusts Lambda", file: "server/joins.go",
 		code: `return e.authz.Trusts(ctx, roleARN, "lambda.amazonaws.com")`, without: "return nil", noticed: "refuse-create-function",
 	},
