@@ -27,8 +27,15 @@ const Name = "davy-init"
 // control is the descriptor of the socket to the launcher.
 const control = 3
 
+// A package is initialized as soon as all that it imports is, in the order of
+// import paths (the language's "Program initialization"): most of this program
+// has not been by then, and need not be. That is two thirds of what a first
+// process would cost.
+func init() { Main() }
+
 // Main runs the first process of a sandbox and does not return, if this
-// process was started as one. Otherwise it returns at once.
+// process was started as one. Otherwise it returns at once. A program that
+// imports this package need not call it.
 func Main() {
 	if len(os.Args) == 0 || os.Args[0] != Name {
 		return
