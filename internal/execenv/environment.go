@@ -280,7 +280,7 @@ func (e *environment) spare(l runtimes.Launch, last bool) *spare {
 		return nil
 	}
 	k, fits := e.es.kindOf(e.fn, l, e.mounts[0].Source)
-	if !fits {
+	if !fits || bringsLibraries(e.mounts) {
 		return nil
 	}
 	sp := e.es.pool.take(k, last)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"davy/internal/runtimes"
+	"davy/internal/sandbox"
 )
 
 // layerModules is the folder of a Node.js function's layers in which import
@@ -26,4 +27,27 @@ func layerModules(layers, runtime string) string {
 		}
 	}
 	return ""
+}
+
+// bringsLibraries tells whether a function has shared libraries where the
+// loader looks for them by LD_LIBRARY_PATH, in a folder that a runtime of the
+// pool did not have when it started. The loader remembers which of its folders
+// are missing and never looks again, so such a function boots its own.
+// (/var/task itself is always there.)
+func bringsLibraries(mounts []sandbox.Mount) bool {
+	for _, m := range mounts {
+		if m.Target != runtimes.TaskRoot && m.Target != runtimes.LayerDir {
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(m.Source, "lib"))
+		if err != nil {
+			continue // it has none
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".so") || strings.Contains(e.Name(), ".so.") {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"davy/internal/sandbox"
 )
 
 func TestLayerModules(t *testing.T) {
@@ -32,6 +34,35 @@ func TestLayerModules(t *testing.T) {
 		}
 		if got := layerModules(dir, tc.runtime); got != want {
 			t.Errorf("%s with %s: %q, want %q", tc.runtime, tc.folders, got, want)
+		}
+	}
+}
+
+func TestBringsLibraries(t *testing.T) {
+	for _, tc := range []struct {
+		code, layers string
+		want         bool
+	}{
+		{"", "", false},
+		{"lib/app.js lib/so.js x.so", "bin/tool nodejs/node_modules/p/lib/p.so", false},
+		{"lib/libx.so", "", true},
+		{"", "lib/libx.so.1.2", true},
+	} {
+		var mounts []sandbox.Mount
+		for target, files := range map[string]string{"/var/task": tc.code, "/opt": tc.layers} {
+			dir := t.TempDir()
+			for f := range strings.FieldsSeq(files) {
+				if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(f)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, f), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mounts = append(mounts, sandbox.Mount{Source: dir, Target: target})
+		}
+		if got := bringsLibraries(mounts); got != tc.want {
+			t.Errorf("code %q, layers %q: %v", tc.code, tc.layers, got)
 		}
 	}
 }
