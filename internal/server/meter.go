@@ -1,6 +1,7 @@
 package server
 
 import (
+	"runtime"
 	"time"
 
 	"davy/internal/execenv"
@@ -45,6 +46,9 @@ func (m *meter) environments(r *metrics.Registry, envs *execenv.Environments) {
 	r.Gauge("davy_provisioned_environments", "Provisioned concurrency: environments that are asked for, and those of them that are initialised.", "state", func() map[string]float64 {
 		c := envs.Count()
 		return map[string]float64{"requested": float64(c.Wanted), "allocated": float64(c.Ready)}
+	})
+	r.Gauge("go_goroutines", "Goroutines of the server.", "", func() map[string]float64 {
+		return map[string]float64{"": float64(runtime.NumGoroutine())}
 	})
 	r.Gauge("davy_pool_bytes", "Memory that the booted runtimes hold, estimated.", "", func() map[string]float64 {
 		return map[string]float64{"": float64(envs.Count().PoolBytes)}
