@@ -83,6 +83,7 @@ var layers = []struct {
 	{"davy/internal/sandbox", []string{"davy/internal/sandbox"}, "the launcher is privileged: the less it links, the better"},
 	{"davy/internal/runtimes", nil, "a catalogue is data"},
 	{"davy/internal/metrics", nil, "numbers know nothing of what they count"},
+	{"davy/internal/egress", nil, "what is reached is decided by the policy alone, not by who asks"},
 	{"davy/internal/execenv", []string{"davy/internal/execenv", "davy/internal/sandbox", "davy/internal/runtimes"}, "environments stand on the sandbox and the catalogue"},
 	{"davy/internal/iam", []string{"davy/api", "davy/internal/awsapi", "davy/internal/policy", "davy/internal/sigv4", "davy/internal/state", "davy/internal/arn"}, "services never import each other"},
 	{"davy/internal/s3", []string{"davy/api", "davy/internal/awsapi", "davy/internal/policy", "davy/internal/state", "davy/internal/blob", "davy/internal/arn", "davy/internal/s3"}, "services never import each other"},

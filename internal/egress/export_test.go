@@ -1,0 +1,35 @@
+package egress
+
+import (
+	"runtime"
+	"strings"
+)
+
+// FlowsEach is how many flows an environment can have.
+const FlowsEach = flowsEach
+
+// Flows is how many are open.
+func Flows(w *Way) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.flows
+}
+
+// HasStack reports whether the environment has one now.
+func HasStack(w *Way) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.net != nil
+}
+
+// Goroutines counts those that this package or a stack of its own runs.
+func Goroutines() int {
+	buf := make([]byte, 8<<20)
+	n := 0
+	for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if strings.Contains(g, "gvisor.dev/") || strings.Contains(g, "davy/internal/egress.") {
+			n++
+		}
+	}
+	return n
+}
