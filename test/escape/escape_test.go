@@ -121,6 +121,7 @@ type differs struct {
 const (
 	filter = wire.AblateFilter
 	caps   = wire.AblateFilter | wire.AblateCaps
+	lock   = wire.AblateLandlock // a second layer, where the kernel has it: landlock_test.go
 )
 
 func rows(w *world) []row {
@@ -128,9 +129,9 @@ func rows(w *world) []row {
 	return []row{
 		{name: "new user namespace", defence: "filter, then user.max_user_namespaces", probe: []string{"unshare-user"}, stopped: eperm, ablate: filter | wire.AblateNesting, first: filter, second: "no space left"},
 		{name: "new user namespace by clone", defence: "argument filter, then user.max_user_namespaces", probe: []string{"clone-user"}, stopped: eperm, ablate: filter | wire.AblateNesting, first: filter, second: "no space left"},
-		{name: "mount", defence: "filter, then no capabilities", probe: []string{"mount"}, stopped: eperm, ablate: caps, first: filter, second: eperm},
+		{name: "mount", defence: "filter, then no capabilities", probe: []string{"mount"}, stopped: eperm, ablate: caps | lock, first: filter, second: eperm},
 		{name: "chroot", defence: "filter, then no capabilities", probe: []string{"chroot"}, stopped: eperm, ablate: caps, first: filter, second: eperm},
-		{name: "make the root writable", defence: "filter, then no capabilities", probe: []string{"remount-root"}, stopped: eperm, ablate: caps, first: filter, second: eperm, on: map[string]differs{
+		{name: "make the root writable", defence: "filter, then no capabilities", probe: []string{"remount-root"}, stopped: eperm, ablate: caps | lock, first: filter, second: eperm, on: map[string]differs{
 			"runc": {why: "the root was mounted outside of the user namespace, which locks its flags", unshown: true},
 		}},
 		{name: "join a namespace", defence: "filter, then no capabilities", probe: []string{"setns"}, stopped: eperm, ablate: caps, first: filter, second: eperm},
@@ -154,17 +155,17 @@ func rows(w *world) []row {
 		{name: "read a host file", defence: "own root", probe: []string{"read", w.secret}, stopped: "no such file", ablate: wire.AblateRoot},
 		{name: "host password file", defence: "own root", probe: []string{"contains", "/etc/passwd", "/var/spool"}, stopped: "not in", ablate: wire.AblateRoot},
 		{name: "control group files", defence: "own root", probe: []string{"list", "/sys/fs/cgroup"}, stopped: "no such file", ablate: wire.AblateRoot},
-		{name: "write to mounted code", defence: "read-only mounts", probe: []string{"write", "/opt/new", "x"}, stopped: "read-only", ablate: wire.AblateReadOnly},
+		{name: "write to mounted code", defence: "read-only mounts", probe: []string{"write", "/opt/new", "x"}, stopped: "read-only", ablate: wire.AblateReadOnly | lock},
 		{name: "kernel symbols", defence: "masked /proc", probe: []string{"read", "/proc/kallsyms"}, stopped: "empty", ablate: wire.AblateMasks},
 		{name: "host's command line", defence: "masked /proc", probe: []string{"read", "/proc/cmdline"}, stopped: "empty", ablate: wire.AblateMasks},
-		{name: "own out-of-memory score", defence: "read-only /proc", probe: []string{"write", "/proc/self/oom_score_adj", "900"}, stopped: "read-only", ablate: wire.AblateMasks},
+		{name: "own out-of-memory score", defence: "read-only /proc", probe: []string{"write", "/proc/self/oom_score_adj", "900"}, stopped: "read-only", ablate: wire.AblateMasks | lock},
 		{name: "core pattern", defence: "user namespace, read-only /proc", probe: []string{"write", "/proc/sys/kernel/core_pattern", "core"}, stopped: "permission denied", ablate: onHostRoot, on: map[string]differs{
 			"runc": {why: "not only the mount of /proc is read-only but the file system, at which the kernel looks first", stopped: "read-only"},
 		}},
 		{name: "device of the host", defence: "/dev of its own", probe: []string{"open-device", "/dev/kmsg"}, stopped: "no such file", ablate: onHostRoot},
 		{name: "device node in the code", defence: "nodev mounts", probe: []string{"open-device", "/opt/zero"}, stopped: "permission denied", ablate: wire.AblateDevices},
 		{name: "host's loopback", defence: "network namespace", probe: []string{"connect", "tcp", w.tcp}, stopped: "connection refused", ablate: wire.AblateNetwork},
-		{name: "abstract socket of the host", defence: "network namespace", probe: []string{"connect", "unix", w.unix}, stopped: "connection refused", ablate: wire.AblateNetwork},
+		{name: "abstract socket of the host", defence: "network namespace", probe: []string{"connect", "unix", w.unix}, stopped: "connection refused", ablate: wire.AblateNetwork | lock},
 		{name: "network devices", defence: "network namespace", probe: []string{"interfaces"}, stopped: "loopback only", ablate: wire.AblateNetwork},
 		{name: "shared memory of the host", defence: "IPC namespace", probe: []string{"shm", fmt.Sprint(w.shm)}, stopped: "no such file", ablate: wire.AblateIPC},
 		{name: "host's name", defence: "UTS namespace", probe: []string{"hostname", w.host}, stopped: "neutral", ablate: wire.AblateHostname},
@@ -173,7 +174,7 @@ func rows(w *world) []row {
 		{name: "fork bomb", defence: "process limit", probe: []string{"fork-bomb", "100"}, stopped: "temporarily unavailable", ablate: wire.AblatePIDs},
 		{name: "memory", defence: "memory limit", probe: []string{"memory", fmt.Sprint(200 << 20)}, stopped: "killed for memory", ablate: wire.AblateMemory},
 		{name: "fill /tmp", defence: "size of /tmp", probe: []string{"fill", "/tmp", fmt.Sprint(16 << 20)}, stopped: "no space left", ablate: wire.AblateTmp},
-		{name: "fill the root", defence: "read-only root", probe: []string{"fill", "/run", "4096"}, stopped: "read-only", ablate: wire.AblateReadOnly | caps, on: map[string]differs{
+		{name: "fill the root", defence: "read-only root", probe: []string{"fill", "/run", "4096"}, stopped: "read-only", ablate: wire.AblateReadOnly | caps | lock, on: map[string]differs{
 			"runc": {why: "the root's directories belong to nobody inside", unshown: true},
 		}},
 		{name: "descriptors", defence: "descriptor limit", probe: []string{"descriptors", "1100"}, stopped: "too many open files", ablate: wire.AblateFiles},

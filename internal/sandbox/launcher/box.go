@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/cgroup"
+	"davy/internal/sandbox/scratch"
 	"davy/internal/sandbox/wire"
 )
 
@@ -24,6 +26,7 @@ type box struct {
 	mu      sync.Mutex // orders what changes the sandbox
 	closed  bool
 	tmpSize int64
+	tmp     *scratch.Volume // nil: /tmp is in memory
 
 	oomHit atomic.Bool
 	ended  atomic.Bool
@@ -34,8 +37,10 @@ type workload interface {
 	// wait tells how the first process has ended. Everything in the process
 	// namespace is dead then.
 	wait() sandbox.Exit
-	// mounts is the mount namespace that is seen inside.
+	// mounts is the mount namespace that is seen inside; nil: this process's.
 	mounts() *os.File
+	// root is in that namespace what is / inside.
+	root() string
 	// close frees what it has. Everything is dead.
 	close()
 }
@@ -72,6 +77,9 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 		if err = g.Limit(limits); err != nil {
 			return nil, nil, err
 		}
+	}
+	if err = l.giveTmp(b, r.Limits.TmpBytes, root); err != nil {
+		return nil, nil, err
 	}
 	if l.machine != nil {
 		listeners, err = l.contain(b, r, root, fds)
@@ -164,6 +172,9 @@ func (b *box) close(l *launcher) {
 	if b.first != nil {
 		b.first.end(l.spawner)
 	}
+	if b.tmp != nil {
+		b.tmp.Close()
+	}
 }
 
 // attach mounts directories into the running sandbox.
@@ -178,8 +189,13 @@ func (b *box) attach(t *treeOpener, mounts []wire.Mount) error {
 		trees = append(trees, f)
 	}
 	return b.inside(func() error {
+		root, err := unix.Open(b.work.root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("root: %w", err)
+		}
+		defer unix.Close(root)
 		for i, m := range mounts {
-			fd, err := unix.Openat2(unix.AT_FDCWD, m.Target, &unix.OpenHow{
+			fd, err := unix.Openat2(root, m.Target, &unix.OpenHow{
 				Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 				Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
 			})
@@ -213,8 +229,11 @@ func (b *box) limit(n sandbox.Limits) error {
 	if !resize {
 		return nil
 	}
+	if b.tmp != nil {
+		return invalid{errors.New("the size of a /tmp on disk cannot change")}
+	}
 	return b.inside(func() error {
-		err := unix.Mount("", "/tmp", "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
+		err := unix.Mount("", filepath.Join(b.work.root(), "tmp"), "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
 		if err != nil {
 			return fmt.Errorf("resize /tmp: %w", err)
 		}
@@ -235,8 +254,8 @@ func (b *box) inside(f func() error) error {
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread ends
 		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
-			err = unix.Setns(int(b.work.mounts().Fd()), unix.CLONE_NEWNS)
+		if mounts := b.work.mounts(); err == nil && mounts != nil {
+			err = unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS)
 		}
 		if err == nil {
 			err = f()

@@ -63,6 +63,11 @@ type Config struct {
 	OCIRuntime string
 	// Spares is how many empty sandboxes wait ready. 0: 2; negative: none.
 	Spares int
+	// ScratchDir is a directory in whose file system /tmp of the sandboxes is
+	// kept (package scratch). Empty, and where that cannot be: in memory.
+	ScratchDir string
+	// ScratchReady is how many volumes wait ready: see scratch.Config.
+	ScratchReady int
 	// Ablate leaves protections out. It is refused unless the program called
 	// AllowAblation, which only test programs do.
 	Ablate wire.Ablation

@@ -18,6 +18,7 @@ import (
 	"davy/internal/sandbox/oci"
 	"davy/internal/sandbox/packet"
 	"davy/internal/sandbox/pid1"
+	"davy/internal/sandbox/scratch"
 	"davy/internal/sandbox/sysfilter"
 	"davy/internal/sandbox/wire"
 )
@@ -46,6 +47,7 @@ type launcher struct {
 	trees    *treeOpener
 	tree     *cgroup.Tree // nil: no control groups
 	spawner  *spawner
+	scratch  *scratch.Store // nil: /tmp is in memory
 	filter   []byte
 	reaper   *os.File
 	machine  *oci.Machine // nil: sandboxes are made by isolate
@@ -114,6 +116,10 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 		return nil, err
 	}
 	l.openGroups()
+	l.openScratch()
+	if m := pid1.LandlockMissing(); m != "" {
+		l.missing = append(l.missing, m)
+	}
 	if l.rootless {
 		l.missing = append(l.missing,
 			"user ids: without root all sandboxes and the server run as one user",
@@ -182,6 +188,7 @@ func (l *launcher) run() error {
 	defer cancel()
 	l.ctx = ctx
 	var wg sync.WaitGroup
+	stopScratch := l.runScratch()
 	wg.Go(func() { l.spawner.run(ctx) })
 
 	// The first fork tells whether this machine lets us make namespaces.
@@ -200,6 +207,7 @@ func (l *launcher) run() error {
 	}
 	cancel()
 	wg.Wait()
+	stopScratch()
 	if l.machine != nil {
 		if e := l.machine.Close(); e != nil {
 			slog.Error("containers' place not removed", "error", e)

@@ -109,6 +109,11 @@ func run() error {
 			return fmt.Errorf("no_new_privs: %w", err)
 		}
 	}
+	if !off(wire.AblateLandlock) {
+		if err := confineFiles(); err != nil {
+			return err
+		}
+	}
 	if !off(wire.AblateFilter) {
 		if err := installFilter(p.Filter); err != nil {
 			return err

@@ -3,6 +3,7 @@ package pid1
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -212,7 +213,11 @@ func makeDev(nodes map[string]int) error {
 	return nil
 }
 
+// makeTmp mounts a /tmp in memory, unless one on disk was planned.
 func makeTmp(p wire.Plan) error {
+	if slices.ContainsFunc(p.Mounts, func(m wire.PlanMount) bool { return m.Target == "/tmp" }) {
+		return nil
+	}
 	options := "mode=1777,nr_inodes=" + strconv.Itoa(tmpInodes)
 	if p.Ablate&wire.AblateTmp == 0 {
 		options += ",size=" + strconv.FormatInt(p.TmpBytes, 10)

@@ -189,6 +189,7 @@ const (
 	AblateOwnUIDs                       // uid range of its own
 	AblateRoot                          // root of its own: the host's is kept
 	AblatePIDNS                         // process namespace of its own
+	AblateLandlock                      // Landlock's rules
 )
 
 // Started answers a Plan. Beside it travel the listeners.
