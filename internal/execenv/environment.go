@@ -73,6 +73,7 @@ type failure struct {
 	errorType string
 	payload   func(requestID string) []byte
 	line      func(requestID string) string // nil: none
+	lost      bool                          // it is not: the sandbox was lost
 }
 
 func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
@@ -121,6 +122,9 @@ func (e *environment) run() {
 	started := time.Now()
 	e.rec.line(initStartLine(runtimeLabel(launch, e.fn.Region)))
 	fail, err := e.start(launch, sp, started.Add(e.initLimit()))
+	if fail != nil && fail.lost {
+		err = errLost
+	}
 	if err != nil {
 		e.fleet.startFailed(e, err)
 		return
@@ -442,6 +446,7 @@ func (e *environment) initFailure(p *process, err error, deadline time.Time) *fa
 	exit := p.exited(deadline)
 	p.drainOutput()
 	return &failure{
+		lost:      exit.Lost,
 		status:    "error",
 		errorType: exitPayload("", exit).ErrorType,
 		payload:   func(id string) []byte { return exitPayload(id, exit).json() },

@@ -3,6 +3,7 @@ package execenv
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
 	"syscall"
@@ -31,6 +32,7 @@ type verdict struct {
 	errorType string
 	line      string // of the platform, before END
 	reuse     bool   // the environment can take another invocation
+	lost      bool   // nobody knows how it would have ended
 }
 
 // serve runs one invocation. It reports whether the environment lives on.
@@ -49,6 +51,9 @@ func (e *environment) serve(j job) bool {
 	var v verdict
 	if e.current.Load() == nil {
 		fail, err := e.restart(deadline)
+		if fail != nil && fail.lost {
+			err = errLost
+		}
 		if err != nil {
 			j.done <- result{err: err}
 			return false
@@ -148,6 +153,10 @@ func (e *environment) answer(f frame, inv Invocation) (verdict, bool) {
 	}
 }
 
+// errLost is told to who invoked a function whose sandbox was lost: the
+// function is not to blame.
+var errLost = fmt.Errorf("%w: the launcher has ended", sandbox.ErrUnavailable)
+
 // broken is the verdict on an invocation whose runtime gave no answer: it took
 // too long, ended, or spoke nonsense.
 func (e *environment) broken(p *process, inv Invocation, err error, deadline time.Time) verdict {
@@ -164,6 +173,9 @@ func (e *environment) broken(p *process, inv Invocation, err error, deadline tim
 		p.sb.Kill()
 	}
 	exit := p.exited(deadline)
+	if exit.Lost {
+		return verdict{lost: true}
+	}
 	p.drainOutput()
 	payload := exitPayload(inv.RequestID, exit)
 	return verdict{
@@ -177,6 +189,10 @@ func (e *environment) broken(p *process, inv Invocation, err error, deadline tim
 func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 	if e.es.closed() && !v.reuse { // killed, it did not fail
 		j.done <- result{err: ErrClosed}
+		return false
+	}
+	if v.lost {
+		j.done <- result{err: errLost}
 		return false
 	}
 	r := report{

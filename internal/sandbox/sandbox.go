@@ -84,6 +84,7 @@ type Exit struct {
 	Code      int            // when Signal is 0
 	Signal    syscall.Signal // that killed it, or 0
 	OOMKilled bool           // the memory limit killed a process of the sandbox
+	Lost      bool           // what keeps sandboxes has ended, and the sandbox with it
 }
 
 // Usage is a snapshot of what a sandbox consumed.

@@ -78,7 +78,7 @@ func (s *session) read() {
 	s.pending = map[uint32]chan<- answer{}
 	s.mu.Unlock()
 	for _, b := range boxes {
-		b.finish(sandbox.Exit{Signal: syscall.SIGKILL}, sandbox.Usage{})
+		b.finish(sandbox.Exit{Signal: syscall.SIGKILL, Lost: true}, sandbox.Usage{})
 	}
 }
 
