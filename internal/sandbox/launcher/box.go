@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -37,10 +36,8 @@ type workload interface {
 	// wait tells how the first process has ended. Everything in the process
 	// namespace is dead then.
 	wait() sandbox.Exit
-	// mounts is the mount namespace that is seen inside; nil: this process's.
+	// mounts is the mount namespace that is seen inside.
 	mounts() *os.File
-	// root is in that namespace what is / inside.
-	root() string
 	// close frees what it has. Everything is dead.
 	close()
 }
@@ -189,13 +186,8 @@ func (b *box) attach(t *treeOpener, mounts []wire.Mount) error {
 		trees = append(trees, f)
 	}
 	return b.inside(func() error {
-		root, err := unix.Open(b.work.root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("root: %w", err)
-		}
-		defer unix.Close(root)
 		for i, m := range mounts {
-			fd, err := unix.Openat2(root, m.Target, &unix.OpenHow{
+			fd, err := unix.Openat2(unix.AT_FDCWD, m.Target, &unix.OpenHow{
 				Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 				Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
 			})
@@ -233,7 +225,7 @@ func (b *box) limit(n sandbox.Limits) error {
 		return invalid{errors.New("the size of a /tmp on disk cannot change")}
 	}
 	return b.inside(func() error {
-		err := unix.Mount("", filepath.Join(b.work.root(), "tmp"), "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
+		err := unix.Mount("", "/tmp", "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
 		if err != nil {
 			return fmt.Errorf("resize /tmp: %w", err)
 		}
@@ -254,8 +246,8 @@ func (b *box) inside(f func() error) error {
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread ends
 		err := unix.Unshare(unix.CLONE_FS)
-		if mounts := b.work.mounts(); err == nil && mounts != nil {
-			err = unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Setns(int(b.work.mounts().Fd()), unix.CLONE_NEWNS)
 		}
 		if err == nil {
 			err = f()
