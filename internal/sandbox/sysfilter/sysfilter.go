@@ -44,9 +44,9 @@ type Rule struct {
 type Table map[uint32][]Rule
 
 // narrow has the filtered calls whose arguments the kernel takes as 32 bits.
-// A filter sees all 64: without the mask, a socket family of 1<<32|AF_VSOCK
-// is greater than AF_VSOCK to the filter and equal to it in the kernel.
-var narrow = map[string]bool{"socket": true, "personality": true}
+// A filter sees all 64: without the mask, a personality of 1<<32|8 is another
+// than 8 to the filter and the same to the kernel.
+var narrow = map[string]bool{"personality": true}
 
 // Default is what a workload without capabilities may call.
 func Default() (Table, error) {
@@ -96,6 +96,9 @@ func Default() (Table, error) {
 		if nr, ok := numbers[name]; ok {
 			delete(t, nr)
 		}
+	}
+	for _, name := range []string{"socket", "socketpair"} {
+		t[numbers[name]] = socketRules()
 	}
 	return t, nil
 }

@@ -82,11 +82,11 @@ func TestDefault_DecidesAsTheProfileSays(t *testing.T) {
 		{"clone a user namespace", unix.SYS_CLONE, flags | unix.CLONE_NEWUSER, eperm},
 		{"clone a network namespace", unix.SYS_CLONE, unix.CLONE_NEWNET, eperm},
 		{"clone3", unix.SYS_CLONE3, 0, enosys},
-		{"IPv4 socket", unix.SYS_SOCKET, unix.AF_INET, allow},
-		{"netlink socket", unix.SYS_SOCKET, unix.AF_NETLINK, allow},
+		{"UNIX pair", unix.SYS_SOCKETPAIR, unix.AF_UNIX, allow},
 		{"AF_ALG socket", unix.SYS_SOCKET, unix.AF_ALG, eperm},
 		{"AF_VSOCK socket", unix.SYS_SOCKET, unix.AF_VSOCK, eperm},
-		{"AF_XDP socket", unix.SYS_SOCKET, unix.AF_XDP, allow},
+		{"AF_XDP socket", unix.SYS_SOCKET, unix.AF_XDP, eperm},
+		{"TIPC pair", unix.SYS_SOCKETPAIR, unix.AF_TIPC, eperm},
 		{"AF_VSOCK to the kernel, greater to the eye", unix.SYS_SOCKET, 1<<32 | unix.AF_VSOCK, eperm},
 		{"query the personality", unix.SYS_PERSONALITY, 0xffffffff, allow},
 		{"no address randomisation", unix.SYS_PERSONALITY, 0x40000, eperm},
@@ -111,6 +111,43 @@ func TestDefault_DecidesAsTheProfileSays(t *testing.T) {
 	}
 	if got := run(native, unix.SYS_READ|x32Bit, [6]uint64{}); got != want(enosys) {
 		t.Errorf("x32 call: %#x", got)
+	}
+}
+
+func TestDefault_AllowsTheSocketsOfOrdinaryPrograms(t *testing.T) {
+	table, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, native := compiled(t, table), arch(t)
+	const wide = 1 << 32
+	for _, tc := range []struct {
+		name string
+		args [3]uint64
+		ok   bool
+	}{
+		{"TCP", [3]uint64{unix.AF_INET, unix.SOCK_STREAM, 0}, true},
+		{"TCP, not blocking, closed on exec", [3]uint64{unix.AF_INET6, unix.SOCK_STREAM | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK, unix.IPPROTO_TCP}, true},
+		{"multipath TCP, which Go's listeners are", [3]uint64{unix.AF_INET, unix.SOCK_STREAM | unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP}, true},
+		{"UDP", [3]uint64{unix.AF_INET, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC, unix.IPPROTO_UDP}, true},
+		{"ping", [3]uint64{unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6}, true},
+		{"UNIX", [3]uint64{unix.AF_UNIX, unix.SOCK_SEQPACKET, 0}, true},
+		{"network devices", [3]uint64{unix.AF_NETLINK, unix.SOCK_RAW | unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE}, true},
+		{"netfilter", [3]uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, false},
+		{"netfilter, by a wide argument", [3]uint64{unix.AF_NETLINK, unix.SOCK_RAW, wide | unix.NETLINK_NETFILTER}, false},
+		{"device list, by a wide argument", [3]uint64{wide | unix.AF_NETLINK, wide | unix.SOCK_RAW, wide | unix.NETLINK_ROUTE}, true},
+		{"SCTP", [3]uint64{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP}, false},
+		{"SCTP by kind", [3]uint64{unix.AF_INET, unix.SOCK_SEQPACKET, 0}, false},
+		{"raw", [3]uint64{unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP}, false},
+		{"packets", [3]uint64{unix.AF_PACKET, unix.SOCK_RAW, 0}, false},
+		{"RDS", [3]uint64{unix.AF_RDS, unix.SOCK_SEQPACKET, 0}, false},
+		{"CAN", [3]uint64{unix.AF_CAN, unix.SOCK_RAW, 1}, false},
+		{"Bluetooth", [3]uint64{unix.AF_BLUETOOTH, unix.SOCK_STREAM, 3}, false},
+	} {
+		o := Outcome{Allow: tc.ok, Errno: uint16(unix.EPERM)}
+		if got := run(native, unix.SYS_SOCKET, [6]uint64{tc.args[0], tc.args[1], tc.args[2]}); got != want(o) {
+			t.Errorf("%s: %#x, want %#x", tc.name, got, want(o))
+		}
 	}
 }
 
