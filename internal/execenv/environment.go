@@ -395,7 +395,8 @@ func (e *environment) assign(p *process, launch runtimes.Launch, c Credentials, 
 		TaskRoot:  runtimes.TaskRoot,
 		Callbacks: launch.Runtime.Callbacks,
 	}
-	if len(e.es.cfg.Suffixes) > 0 && e.es.cfg.TrustCA {
+	node := launch.Runtime.Family == runtimes.NodeJS
+	if len(e.es.cfg.Suffixes) > 0 && e.es.cfg.TrustCA && (!node || e.es.needs(e.fn, launch, e.mounts[0].Source).tls) {
 		meta.CAFile, meta.TrustedSuffixes = runtimes.CAFile, e.es.cfg.Suffixes
 	}
 	if err := p.ch.send(frameInit, meta, nil, deadline); err != nil {

@@ -22,13 +22,25 @@ func (es *Environments) kindOf(f Function, l runtimes.Launch, codeDir string) (k
 		return kind{}, false
 	}
 	k := plainKind(l, f.MemoryMB)
-	k.sdk = hasPreload(l) && es.imports.of(f.CodeSHA256, codeDir)
+	needs := es.needs(f, l, codeDir)
+	k.sdk = hasPreload(l) && needs.sdk
 	for _, name := range sdkVariables {
 		if _, set := f.Environment[name]; set {
 			k.sdk = false
 		}
 	}
+	k.tls = needs.tls && !k.sdk
 	return k, true
+}
+
+// needs tells what of the runtime a function's code may use.
+func (es *Environments) needs(f Function, l runtimes.Launch, codeDir string) codeNeeds {
+	if l.Runtime.Family != runtimes.NodeJS {
+		return codeNeeds{}
+	}
+	n := es.imports.of(f.CodeSHA256, codeDir)
+	n.tls = es.cfg.TrustCA && (n.tls || len(f.Layers) > 0)
+	return n
 }
 
 // plainKind is the kind for functions of a runtime that need nothing special.
@@ -44,30 +56,35 @@ func plainKind(l runtimes.Launch, memoryMB int) kind {
 // function.
 func hasPreload(l runtimes.Launch) bool { return l.HasSDK && l.Runtime.Family == runtimes.NodeJS }
 
-// importTable remembers which code seems to use the runtime's AWS SDK. Safe for
-// concurrent use.
+// codeNeeds is what code may use of its runtime.
+type codeNeeds struct {
+	sdk bool // the runtime's AWS SDK, probably
+	tls bool // TLS connections; false only when it cannot
+}
+
+// importTable remembers what code needs. Safe for concurrent use.
 type importTable struct {
-	mu   sync.Mutex
-	sdks map[string]bool // by the hash of the code
+	mu    sync.Mutex
+	codes map[string]codeNeeds // by the hash of the code
 }
 
 const maxImportTable = 10_000
 
-func (t *importTable) of(sha, dir string) bool {
+func (t *importTable) of(sha, dir string) codeNeeds {
 	t.mu.Lock()
-	uses, known := t.sdks[sha]
+	n, known := t.codes[sha]
 	t.mu.Unlock()
 	if known {
-		return uses
+		return n
 	}
-	uses = usesSDK(dir)
+	n = codeNeeds{sdk: usesSDK(dir), tls: !isOffline(dir)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.sdks == nil || len(t.sdks) >= maxImportTable {
-		t.sdks = map[string]bool{}
+	if t.codes == nil || len(t.codes) >= maxImportTable {
+		t.codes = map[string]codeNeeds{}
 	}
-	t.sdks[sha] = uses
-	return uses
+	t.codes[sha] = n
+	return n
 }
 
 // Bounds of what usesSDK reads.

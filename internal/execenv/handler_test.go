@@ -52,6 +52,11 @@ func TestHandler_Answers(t *testing.T) {
 		{name: "module with a name that is no URL", handler: "a%20b#c.handler", files: map[string]string{"a%20b#c.mjs": `export const handler = async () => "odd"`}, want: `"odd"`},
 		{name: "js before mjs", files: map[string]string{"index.js": `exports.handler = async () => "js"`, "index.mjs": `export const handler = async () => "mjs"`}, want: `"js"`},
 		{name: "own node_modules", files: map[string]string{"index.js": `exports.handler = async () => require("m")`, "node_modules/m/index.js": `module.exports = "mine"`}, want: `"mine"`},
+		{name: "no stream, network or TLS is loaded for it", files: js(`exports.handler = async () => process.moduleLoadList.filter((m) => /^NativeModule (net|tls|stream)$/.test(m))`), want: `[]`},
+		{name: "V8's flags are as they were, for workers", files: js("const { Worker } = require('worker_threads');\nconst count = () => require('v8').getHeapStatistics().heap_size_limit >> 20;\n" +
+			"const ask = 'require(\"worker_threads\").parentPort.postMessage(require(\"v8\").getHeapStatistics().heap_size_limit >> 20)';\n" +
+			"exports.handler = () => new Promise((done) => new Worker(ask, { eval: true }).on('message', (n) => done(n < 1000 && count() < 1000)))"), want: `true`},
+		{name: "no deprecation is hidden", files: js(`exports.handler = async () => "noDeprecation" in process`), want: `false`},
 		{name: "working directory", files: js(`exports.handler = async () => process.cwd()`), want: `"/var/task"`},
 
 		{name: "callback", runtimes: withCallbacks, files: js(`exports.handler = (e, c, cb) => cb(null, "called")`), want: `"called"`},

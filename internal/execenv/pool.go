@@ -45,6 +45,7 @@ type kind struct {
 	runtime  string
 	memoryMB int
 	sdk      bool // the AWS SDK is imported
+	tls      bool // the module tls is loaded
 }
 
 // pool holds booted runtimes without a function. A cold start takes one, which
@@ -238,7 +239,7 @@ func (p *pool) run(ctx context.Context) {
 			}
 			p.awaitCalm(ctx)
 			if err := p.fill(ctx, k); err != nil && ctx.Err() == nil {
-				p.es.log.Warn("no runtime for the pool", "runtime", k.runtime, "memory", k.memoryMB, "sdk", k.sdk, "error", err)
+				p.es.log.Warn("no runtime for the pool", "runtime", k.runtime, "memory", k.memoryMB, "sdk", k.sdk, "tls", k.tls, "error", err)
 			}
 		}
 	}
@@ -346,7 +347,7 @@ func (p *pool) fill(ctx context.Context, k kind) error {
 	p.mu.Unlock()
 	p.es.wg.Go(func() { p.watch(sp) })
 	p.es.log.Debug("runtime waits in the pool", "env", sp.sb.ID(), "runtime", k.runtime, "memory", k.memoryMB,
-		"sdk", k.sdk, "boot", time.Since(began), "bytes", cost)
+		"sdk", k.sdk, "tls", k.tls, "boot", time.Since(began), "bytes", cost)
 	return nil
 }
 
@@ -375,10 +376,19 @@ func (p *pool) boot(ctx context.Context, k kind) (*spare, int64, error) {
 
 // prepare waits until a runtime of the pool can be assigned a function.
 func (p *process) prepare(k kind, deadline time.Time) error {
-	if err := p.awaitBooted(deadline); err != nil || !k.sdk {
+	if err := p.awaitBooted(deadline); err != nil {
 		return err
 	}
-	if err := p.ch.send(frameWarm, warmMeta{Modules: []string{runtimes.SDKModule}}, nil, deadline); err != nil {
+	var w warmMeta
+	switch {
+	case k.sdk:
+		w.Modules = []string{runtimes.SDKModule}
+	case k.tls:
+		w.Modules = []string{"node:tls"}
+	default:
+		return nil
+	}
+	if err := p.ch.send(frameWarm, w, nil, deadline); err != nil {
 		return err
 	}
 	return p.awaitBooted(deadline)

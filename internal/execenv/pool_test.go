@@ -193,7 +193,7 @@ func TestPool_SDK(t *testing.T) {
 			k = plainKind(l, f.MemoryMB)
 			k.sdk = true
 			b.envs.imports.mu.Lock()
-			b.envs.imports.sdks[f.CodeSHA256] = true // also where it would not be
+			b.envs.imports.codes[f.CodeSHA256] = codeNeeds{sdk: true, tls: true} // also where it would not be
 			b.envs.imports.mu.Unlock()
 			b.envs.pool.expect(k)
 			b.awaitSpare(k)

@@ -7,7 +7,7 @@ const { createRequire } = require('module');
 const path = require('path');
 const { pathToFileURL } = require('url');
 const errors = require('./errors.js');
-const { HttpResponseStream } = require('./stream.js');
+const { HttpResponseStream } = require('./httpstream.js');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const CALLBACK_REMOVED =
@@ -100,7 +100,8 @@ const rootRequire = createRequire('/index.mjs');
 async function warm(modules) {
   for (const name of modules) {
     try {
-      await import(pathToFileURL(rootRequire.resolve(name)));
+      const found = rootRequire.resolve(name);
+      await import(path.isAbsolute(found) ? pathToFileURL(found) : found);
     } catch {
       // Whoever imports it will hear why.
     }

@@ -3,6 +3,8 @@
 // assigned a function (INIT), loads its handler and runs one INVOKE at a time.
 // Before that it may be told to import modules (WARM).
 
+const { hideHeapFlags, showHeapFlags } = require('./internal.js');
+hideHeapFlags(false); // before any other module is loaded
 const channel = require('./channel.js');
 const errors = require('./errors.js');
 const handlers = require('./handler.js');
@@ -36,17 +38,27 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
   Object.assign(process.env, env);
   process.chdir(taskRoot);
   logging.install();
-  if (caFile) trust.install(caFile, trustedSuffixes);
+  if (caFile) {
+    hideHeapFlags(true);
+    trust.install(caFile, trustedSuffixes);
+  }
   let loaded;
   try {
     loaded = await handlers.load(taskRoot, handler, callbacks);
   } catch (error) {
     crash('Uncaught Exception', error, EXIT_EXCEPTION);
   }
+  showHeapFlags();
   let model = callbacks ? invocation.withCallbacks : invocation.withPromises;
-  if (handlers.isStreaming(loaded)) model = invocation.withStream;
+  if (handlers.isStreaming(loaded)) model = require('./stream.js').withStream;
   run = (meta, payload) => void model(loaded, meta, payload);
   channel.send(T.READY, '{}');
+}
+
+async function warm(modules) {
+  hideHeapFlags(true);
+  await handlers.warm(modules);
+  booted();
 }
 
 const booted = () => channel.send(T.BOOTED, JSON.stringify({ node: process.versions.node }));
@@ -54,7 +66,7 @@ const booted = () => channel.send(T.BOOTED, JSON.stringify({ node: process.versi
 channel.open((type, body) => {
   const [meta, payload] = channel.split(body);
   if (type === T.INIT) init(meta);
-  else if (type === T.WARM) handlers.warm(meta.modules).then(booted);
+  else if (type === T.WARM) warm(meta.modules);
   else if (type === T.INVOKE && run !== null) run(meta, payload);
 });
 booted();

@@ -5,7 +5,6 @@
 const { T, send, sendWith, hold, letGo } = require('./channel.js');
 const errors = require('./errors.js');
 const logging = require('./logging.js');
-const { ResponseStream, finish } = require('./stream.js');
 
 const MAX_RESPONSE = 6291556; // bytes; 6 MB and AWS's allowance for the envelope
 
@@ -135,35 +134,12 @@ async function withPromises(handler, meta, payload) {
   }
 }
 
-// withStream gives the handler a stream to write its response to.
-async function withStream(handler, meta, payload) {
-  const id = meta.id;
-  let finished = false;
-  const once = (f) => {
-    if (finished) return;
-    finished = true;
-    f();
-  };
-  begin(id, () => once(() => fail(id, new errors.NodeJsExit())));
-  try {
-    const stream = new ResponseStream();
-    const broken = new Promise((_, reject) => stream.once('error', reject));
-    const result = handler(JSON.parse(payload.toString()), stream, baseContext(meta));
-    if (!result || typeof result.then !== 'function') {
-      throw new errors.MalformedStreamingHandler('Streaming does not support non-async handlers.');
-    }
-    await Promise.race([result, broken]);
-    if (!stream.writableEnded) stream.end();
-    await Promise.race([finish(stream), broken]);
-    once(() => respond(id, ''));
-  } catch (error) {
-    once(() => fail(id, error));
-  }
-}
-
 module.exports = {
+  baseContext,
+  begin,
+  fail,
+  respond,
   withCallbacks,
-  withStream,
   withPromises,
   // emptyLoop is called when the event loop has nothing left to do.
   emptyLoop() {

@@ -5,9 +5,10 @@
 const { Writable, finished } = require('stream');
 const { promisify } = require('util');
 const { T, send } = require('./channel.js');
+const errors = require('./errors.js');
+const { baseContext, begin, fail, respond } = require('./invocation.js');
 
 const MAX_CHUNK = 64 << 10;
-const HTTP_TYPE = 'application/vnd.awslambda.http-integration-response';
 
 // A write returns when Davy has taken it, and Davy takes no more than the
 // caller does: a slow reader slows the function down.
@@ -40,14 +41,32 @@ class ResponseStream extends Writable {
   }
 }
 
-// HttpResponseStream puts the status and headers of an HTTP response before
-// its body: JSON and eight NUL bytes.
-class HttpResponseStream {
-  static from(stream, metadata) {
-    stream.setContentType(HTTP_TYPE);
-    stream.setPrelude(Buffer.concat([Buffer.from(JSON.stringify(metadata)), Buffer.alloc(8)]));
-    return stream;
+const ended = promisify(finished);
+
+// withStream gives the handler a stream to write its response to.
+async function withStream(handler, meta, payload) {
+  const id = meta.id;
+  let finished = false;
+  const once = (f) => {
+    if (finished) return;
+    finished = true;
+    f();
+  };
+  begin(id, () => once(() => fail(id, new errors.NodeJsExit())));
+  try {
+    const stream = new ResponseStream();
+    const broken = new Promise((_, reject) => stream.once('error', reject));
+    const result = handler(JSON.parse(payload.toString()), stream, baseContext(meta));
+    if (!result || typeof result.then !== 'function') {
+      throw new errors.MalformedStreamingHandler('Streaming does not support non-async handlers.');
+    }
+    await Promise.race([result, broken]);
+    if (!stream.writableEnded) stream.end();
+    await Promise.race([ended(stream), broken]);
+    once(() => respond(id, ''));
+  } catch (error) {
+    once(() => fail(id, error));
   }
 }
 
-module.exports = { HttpResponseStream, ResponseStream, finish: promisify(finished) };
+module.exports = { withStream };

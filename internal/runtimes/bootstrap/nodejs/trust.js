@@ -6,11 +6,12 @@
 // keeps them.
 
 const fs = require('fs');
-const tls = require('tls');
 
 // install makes tls.connect trust the authority in caFile for names that end
-// in one of the suffixes. https, http2 and fetch connect through it.
+// in one of the suffixes. https, http2 and fetch connect through it. It loads
+// tls, which makes Node.js parse the built-in roots in another thread.
 module.exports.install = function install(caFile, suffixes) {
+  const tls = require('tls');
   const connect = tls.connect;
   let ca;
   const isOurs = (name) =>
