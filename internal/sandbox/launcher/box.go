@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -36,8 +37,10 @@ type workload interface {
 	// wait tells how the first process has ended. Everything in the process
 	// namespace is dead then.
 	wait() sandbox.Exit
-	// mounts is the mount namespace that is seen inside.
+	// mounts is the mount namespace that is seen inside; nil: this process's.
 	mounts() *os.File
+	// root is in that namespace what is / inside.
+	root() string
 	// close frees what it has. Everything is dead.
 	close()
 }
@@ -71,7 +74,7 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 		return nil, nil, err
 	}
 	if g := b.first.group; g != nil {
-		if err = g.Limit(limits); err != nil {
+		if err = g.Limit(l.groupLimits(limits)); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -152,6 +155,7 @@ func (b *box) end(l *launcher, exit *sandbox.Exit) sandbox.Usage {
 	var u sandbox.Usage
 	if g := b.first.group; g != nil {
 		u, _ = g.Usage()
+		u = l.workloadUsage(u)
 		exit.OOMKilled = b.oomHit.Load() || g.OOMKills() > 0
 	}
 	b.close(l)
@@ -186,8 +190,13 @@ func (b *box) attach(t *treeOpener, mounts []wire.Mount) error {
 		trees = append(trees, f)
 	}
 	return b.inside(func() error {
+		root, err := unix.Open(b.work.root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("root: %w", err)
+		}
+		defer unix.Close(root)
 		for i, m := range mounts {
-			fd, err := unix.Openat2(unix.AT_FDCWD, m.Target, &unix.OpenHow{
+			fd, err := unix.Openat2(root, m.Target, &unix.OpenHow{
 				Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 				Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS,
 			})
@@ -205,7 +214,7 @@ func (b *box) attach(t *treeOpener, mounts []wire.Mount) error {
 }
 
 // limit changes limits of the running sandbox.
-func (b *box) limit(n sandbox.Limits) error {
+func (b *box) limit(l *launcher, n sandbox.Limits) error {
 	if n.OpenFiles != 0 {
 		return invalid{errors.New("the descriptor limit of a running sandbox cannot change")}
 	}
@@ -214,7 +223,7 @@ func (b *box) limit(n sandbox.Limits) error {
 	resize := n.TmpBytes != 0 && n.TmpBytes != b.tmpSize
 	b.mu.Unlock()
 	if group != nil { // without, the driver has said what is missing, once
-		if err := group.Limit(n); err != nil {
+		if err := group.Limit(l.groupLimits(n)); err != nil {
 			return err
 		}
 	}
@@ -225,7 +234,7 @@ func (b *box) limit(n sandbox.Limits) error {
 		return invalid{errors.New("the size of a /tmp on disk cannot change")}
 	}
 	return b.inside(func() error {
-		err := unix.Mount("", "/tmp", "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
+		err := unix.Mount("", filepath.Join(b.work.root(), "tmp"), "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d", n.TmpBytes))
 		if err != nil {
 			return fmt.Errorf("resize /tmp: %w", err)
 		}
@@ -246,8 +255,8 @@ func (b *box) inside(f func() error) error {
 	go func() {
 		runtime.LockOSThread() // and never unlock: the thread ends
 		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
-			err = unix.Setns(int(b.work.mounts().Fd()), unix.CLONE_NEWNS)
+		if mounts := b.work.mounts(); err == nil && mounts != nil {
+			err = unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS)
 		}
 		if err == nil {
 			err = f()

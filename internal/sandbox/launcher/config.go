@@ -37,6 +37,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"davy/internal/sandbox/oci"
 	"davy/internal/sandbox/pid1"
 	"davy/internal/sandbox/wire"
 )
@@ -113,6 +114,7 @@ func AllowAblation() { ablationAllowed = true }
 // does TestMain.
 func Main() {
 	pid1.Main()
+	oci.Main()
 	if len(os.Args) == 0 || os.Args[0] != Name {
 		return
 	}

@@ -3,6 +3,7 @@ package launcher
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"syscall"
 
 	"davy/internal/sandbox"
@@ -13,19 +14,43 @@ import (
 // contain builds a sandbox with an OCI runtime: the first process holds
 // namespaces, which the runtime's container joins.
 func (l *launcher) contain(b *box, r wire.Request, root *rootPlan, fds []*os.File) (_ []*os.File, err error) {
+	status, report, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer report.Close()
+	image, own := l.holder, l.machine.Runtime().OwnKernel
 	hold := wire.Plan{
 		Create: wire.Create{Args: r.Create.Args[:1], Listen: r.Create.Listen},
 		Hold:   true, Ablate: l.cfg.Ablate,
 	}
-	listeners, err := b.first.carryOut(hold, l.holder, l.spawner.null, nil, nil)
+	if own {
+		image = l.reaper
+		// The limits would be those of the launcher's user namespace.
+		hold.Ablate |= wire.AblateNesting
+	}
+	listeners, err := b.first.carryOut(hold, image, report, nil, nil)
 	if err != nil {
+		status.Close()
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			closeAll(listeners)
+	p, err := l.containerPlan(b, r, root, fds)
+	if err == nil && own {
+		err = l.runOwnKernel(b, p, status)
+	} else {
+		status.Close()
+		if err == nil {
+			err = l.runContainer(b, p)
 		}
-	}()
+	}
+	if err != nil {
+		closeAll(listeners)
+		return nil, err
+	}
+	return listeners, nil
+}
+
+func (l *launcher) containerPlan(b *box, r wire.Request, root *rootPlan, fds []*os.File) (oci.Plan, error) {
 	p := oci.Plan{
 		ID: r.ID, Holder: b.first.process.Pid,
 		Root: oci.Root{Links: root.links, Texts: root.texts},
@@ -43,30 +68,77 @@ func (l *launcher) contain(b *box, r wire.Request, root *rootPlan, fds []*os.Fil
 		p.Stderr, fds = fds[0], fds[1:]
 	}
 	p.Files = fds
+	var err error
 	if g := b.first.group; g != nil {
-		if p.CgroupsPath, err = g.CgroupsPath(); err != nil {
-			return nil, err
-		}
+		p.CgroupsPath, err = g.CgroupsPath()
 	}
+	return p, err
+}
+
+// runContainer starts the workload in a container on the host's kernel.
+func (l *launcher) runContainer(b *box, p oci.Plan) error {
 	c, err := l.machine.Create(p)
 	if err != nil {
-		return nil, invalid{err}
+		return invalid{err}
 	}
 	b.work = &contained{c: c, first: b.first}
 	if g := b.first.group; g != nil {
-		// The runtime knows nothing of the version 2 tree beside version 1.
+		// The runtime may know nothing of a version 2 tree beside version 1.
 		if err := g.Add(c.PID()); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	// The container has its namespaces: from now on there are no more.
-	if _, err := b.first.ask([]byte{1}); err != nil {
-		return nil, err
+	if _, err := b.first.ask([]byte{0}); err != nil {
+		return err
 	}
 	if err := c.Start(); err != nil {
-		return nil, fmt.Errorf("container: %w", err)
+		return fmt.Errorf("container: %w", err)
 	}
-	return listeners, nil
+	return nil
+}
+
+// runOwnKernel starts the workload in a container on the runtime's kernel.
+func (l *launcher) runOwnKernel(b *box, p oci.Plan, status *os.File) error {
+	c, err := l.machine.Run(p, func(pid int) error {
+		if g := b.first.group; g != nil {
+			return g.Add(pid)
+		}
+		return nil
+	})
+	if err != nil {
+		status.Close()
+		return invalid{err}
+	}
+	b.work = &emulated{reaped: reaped{status: status, first: b.first}, c: c}
+	if _, err := b.first.ask([]byte(strconv.Itoa(c.Process()))); err != nil {
+		return err
+	}
+	return nil
+}
+
+// groupLimits are the limits of a control group for those of a workload: a
+// runtime's own kernel is in the group as well.
+func (l *launcher) groupLimits(n sandbox.Limits) sandbox.Limits {
+	if l.machine == nil || !l.machine.Runtime().OwnKernel {
+		return n
+	}
+	if n.MemoryBytes > 0 {
+		n.MemoryBytes += oci.OverheadMemory
+	}
+	if n.PIDs > 0 {
+		n.PIDs = n.PIDs*oci.ThreadsEach + oci.OverheadThreads
+	}
+	return n
+}
+
+// workloadUsage is a workload's part of what its control group has used.
+func (l *launcher) workloadUsage(u sandbox.Usage) sandbox.Usage {
+	if l.machine != nil && l.machine.Runtime().OwnKernel {
+		u.MemoryBytes = max(0, u.MemoryBytes-oci.OverheadMemory)
+		u.MemoryPeakBytes = max(0, u.MemoryPeakBytes-oci.OverheadMemory)
+	}
+	return u
 }
 
 // contained is a workload in a runtime's container.
@@ -89,4 +161,31 @@ func (w *contained) wait() sandbox.Exit {
 
 func (w *contained) mounts() *os.File { return w.c.Mounts() }
 
+func (w *contained) root() string { return "/" }
+
 func (w *contained) close() { w.c.Delete() }
+
+// emulated is a workload on a runtime's own kernel, whose process ends as the
+// workload has ended, as far as an exit code can tell.
+type emulated struct {
+	reaped
+	c *oci.Container
+}
+
+func (w *emulated) wait() sandbox.Exit {
+	x := w.reaped.wait()
+	const signalled, lastSignal = 128, 64
+	if x.Signal == 0 && x.Code > signalled && x.Code <= signalled+lastSignal {
+		x = sandbox.Exit{Signal: syscall.Signal(x.Code - signalled)}
+	}
+	return x
+}
+
+func (w *emulated) mounts() *os.File { return nil }
+
+func (w *emulated) root() string { return w.c.Root() }
+
+func (w *emulated) close() {
+	w.reaped.close()
+	w.c.Delete()
+}

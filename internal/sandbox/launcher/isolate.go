@@ -106,6 +106,8 @@ func (w *reaped) wait() sandbox.Exit {
 
 func (w *reaped) mounts() *os.File { return w.first.mounts }
 
+func (w *reaped) root() string { return "/" }
+
 func (w *reaped) close() { w.status.Close() }
 
 func exitOf(ws syscall.WaitStatus) sandbox.Exit {

@@ -157,6 +157,7 @@ func (l *launcher) openMachine(t sysfilter.Table) error {
 	if l.machine, err = oci.New(context.Background(), oci.Config{Runtime: l.cfg.OCIRuntime, Filter: filter, Null: l.spawner.null}); err != nil {
 		return err
 	}
+	l.spawner.sharedUsers = l.machine.Runtime().OwnKernel
 	l.missing = append(l.missing, l.machine.Missing()...)
 	if l.tree != nil {
 		l.tree.SweepOthers()
@@ -288,7 +289,7 @@ func (l *launcher) handle(r wire.Request, fds []*os.File, wg *sync.WaitGroup) {
 			if err = validateLimits(r.Limits); err != nil {
 				err = invalid{err}
 			} else {
-				err = b.limit(r.Limits)
+				err = b.limit(l, r.Limits)
 			}
 		case wire.OpFreeze:
 			err = b.withGroup((*cgroup.Group).Freeze)
@@ -296,6 +297,7 @@ func (l *launcher) handle(r wire.Request, fds []*os.File, wg *sync.WaitGroup) {
 			err = b.withGroup((*cgroup.Group).Thaw)
 		case wire.OpUsage:
 			err = b.withGroup(func(g *cgroup.Group) (err error) { u, err = g.Usage(); return err })
+			u = l.workloadUsage(u)
 		case wire.OpResetPeak:
 			err = b.withGroup((*cgroup.Group).ResetPeak)
 		case wire.OpKill:

@@ -68,6 +68,9 @@ func (b *blank) end(s *spawner) {
 type spawner struct {
 	cfg      Config
 	rootless bool
+	// sharedUsers: the first processes stay in the launcher's user namespace,
+	// because what starts in theirs makes one itself.
+	sharedUsers bool
 	tun      bool         // sandboxes may have a device
 	tree     *cgroup.Tree // nil: no control groups
 	null     *os.File
@@ -298,6 +301,10 @@ func (s *spawner) attributes(slot int) *syscall.SysProcAttr {
 		if s.cfg.Ablate&ns.off == 0 {
 			a.Cloneflags |= ns.flag
 		}
+	}
+	if s.sharedUsers {
+		a.Cloneflags &^= unix.CLONE_NEWUSER
+		return a
 	}
 	if s.rootless {
 		// The only user there is: root of the launcher's own user namespace.

@@ -3,6 +3,7 @@ package oci
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -129,7 +130,10 @@ func mounts(p Plan) []specs.Mount {
 			"nosuid", "nodev", "noexec", "mode=1777", "nr_inodes=4096", "size=" + strconv.Itoa(shmBytes),
 		}},
 	}
-	if !p.off(wire.AblateRoot) { // else: the host's
+	// A part of the root can be /tmp, on disk; with the host's root it is the
+	// host's.
+	given := slices.ContainsFunc(p.Root.Parts, func(part Part) bool { return part.Target == "/tmp" })
+	if !given && !p.off(wire.AblateRoot) {
 		v = append(v, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmp", Options: tmp})
 	}
 	return v

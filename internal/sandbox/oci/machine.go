@@ -74,16 +74,14 @@ func (m *Machine) Missing() []string { return nil }
 
 func (m *Machine) state() string { return filepath.Join(place, "state") }
 
-// options are the runtime's global ones.
-func (m *Machine) options() []string { return nil }
-
 // Container is one that a runtime has made.
 type Container struct {
 	m      *Machine
 	id     string
 	dir    string // bundle, log
-	init   *os.Process
-	mounts *os.File
+	init   *os.Process // nil on a runtime's own kernel
+	mounts *os.File    // nil on a runtime's own kernel
+	inner  int         // see Process
 }
 
 // Create makes a container. Its workload waits for Start.
@@ -94,27 +92,12 @@ func (m *Machine) Create(p Plan) (_ *Container, err error) {
 			c.Delete()
 		}
 	}()
-	if err := newStage(c.dir, "size=4m,nr_inodes=8192,mode=711"); err != nil {
+	root, err := c.stage(p)
+	if err != nil {
 		return nil, err
 	}
-	root := filepath.Join(c.dir, "root")
-	if err := os.Mkdir(root, 0o755); err != nil {
+	if err := c.write(m.config(p, root)); err != nil {
 		return nil, err
-	}
-	if p.off(wire.AblateRoot) {
-		err = unix.Mount("/", root, "", unix.MS_BIND|unix.MS_REC, "")
-	} else {
-		err = buildRoot(root, p.Root)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("root: %w", err)
-	}
-	text, err := json.Marshal(m.config(p, root))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(c.dir, "config.json"), text, 0o600)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", err)
 	}
 	pid := filepath.Join(c.dir, "pid")
 	err = m.call(command{
@@ -129,6 +112,37 @@ func (m *Machine) Create(p Plan) (_ *Container, err error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// stage puts the container's root together.
+func (c *Container) stage(p Plan) (root string, err error) {
+	if err := newStage(c.dir, "size=4m,nr_inodes=8192,mode=711"); err != nil {
+		return "", err
+	}
+	root = filepath.Join(c.dir, "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return "", err
+	}
+	if p.off(wire.AblateRoot) {
+		err = unix.Mount("/", root, "", unix.MS_BIND|unix.MS_REC, "")
+	} else {
+		err = buildRoot(root, p.Root)
+	}
+	if err != nil {
+		return "", fmt.Errorf("root: %w", err)
+	}
+	return root, nil
+}
+
+func (c *Container) write(s *specs.Spec) error {
+	text, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.dir, "config.json"), text, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("bundle: %w", err)
+	}
+	return nil
 }
 
 // find takes hold of the container's first process, which is this process's
@@ -196,7 +210,12 @@ func (c *Container) Delete() {
 		c.mounts.Close()
 	}
 	_, err := os.Stat(filepath.Join(c.m.state(), c.id))
-	if err == nil {
+	if c.m.rt.OwnKernel {
+		// The runtime would look for process ids of a namespace that is gone,
+		// and here they are somebody else's: what it has written goes without
+		// it.
+		err = c.m.forget(c.id)
+	} else if err == nil {
 		err = c.m.call(command{args: []string{"delete", "--force", c.id}, log: c.dir + ".log"})
 	} else if errors.Is(err, os.ErrNotExist) {
 		err = nil

@@ -52,7 +52,7 @@ func Find(ctx context.Context, name string) (Runtime, error) {
 		return Runtime{}, fmt.Errorf("%w %s is not installed", ErrRuntime, name)
 	}
 	if err != nil {
-		return Runtime{}, fmt.Errorf("%w %s %s: %w", ErrRuntime, name, err)
+		return Runtime{}, fmt.Errorf("%w %s: %w", ErrRuntime, name, err)
 	}
 	if p, err = filepath.Abs(p); err != nil {
 		return Runtime{}, fmt.Errorf("%w %s: %w", ErrRuntime, name, err)
@@ -84,8 +84,7 @@ type command struct {
 
 // call runs the runtime to its end. Its error is what the runtime has logged.
 func (m *Machine) call(c command) error {
-	args := append([]string{m.rt.Path, "--root", m.state(), "--log", c.log, "--log-format", "json"}, m.options()...)
-	args = append(args, c.args...)
+	args := append([]string{m.rt.Path, "--root", m.state(), "--log", c.log, "--log-format", "json"}, c.args...)
 	for len(c.files) < 3 {
 		c.files = append(c.files, m.null)
 	}
@@ -94,21 +93,27 @@ func (m *Machine) call(c command) error {
 			c.files[i] = m.null
 		}
 	}
-	defer os.Remove(c.log)
 	p, err := m.fork(args, c.files)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.rt.Path, err)
 	}
+	return m.finish(p, c.log, c.args[0])
+}
+
+// finish waits for the end of a runtime's process. Its error is what the
+// runtime has logged.
+func (m *Machine) finish(p *os.Process, log, what string) error {
+	defer os.Remove(log)
 	alarm := time.AfterFunc(callWait, func() { _ = p.Kill() })
 	state, err := p.Wait()
 	if !alarm.Stop() {
-		return fmt.Errorf("%s %s: took longer than %s", m.rt.Path, c.args[0], callWait)
+		return fmt.Errorf("%s %s: took longer than %s", m.rt.Path, what, callWait)
 	}
 	if err == nil && !state.Success() {
-		err = m.logged(c.log, state)
+		err = m.logged(log, state)
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", filepath.Base(m.rt.Path), c.args[0], err)
+		return fmt.Errorf("%s %s: %w", filepath.Base(m.rt.Path), what, err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -28,7 +29,9 @@ func HolderImage() ([]byte, error) { return image(holderCode()) }
 
 // hold prepares the namespaces for a container that joins them: the loopback
 // device, the listeners, the host name. Its second packet tells that the
-// container is there, after which nobody may make namespaces any more.
+// container is there, after which nobody may make namespaces any more. If it
+// names a process of the namespace, this process becomes the reaper that tells
+// how that one has ended, and otherwise the holder.
 func hold(p wire.Plan, fds descriptors) error {
 	off := func(a wire.Ablation) bool { return p.Ablate&a != 0 }
 	listeners, err := listen(p.Listen, off(wire.AblateNetwork), fds.tuns...)
@@ -59,7 +62,7 @@ func hold(p wire.Plan, fds descriptors) error {
 	for _, fd := range listeners {
 		unix.Close(fd)
 	}
-	var sealed [1]byte
+	var sealed [16]byte
 	n, _, err := unix.Recvfrom(control, sealed[:], 0)
 	for err == unix.EINTR {
 		n, _, err = unix.Recvfrom(control, sealed[:], 0)
@@ -70,7 +73,13 @@ func hold(p wire.Plan, fds descriptors) error {
 	if err := forbidNesting(nesting); err != nil {
 		return err
 	}
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
 	answer(wire.Started{})
+	if pid, err := strconv.Atoi(string(sealed[:n])); err == nil && pid > 0 {
+		return reap(fds, pid)
+	}
 	return becomeHolder(fds.reaper)
 }
 
