@@ -251,6 +251,9 @@ func (a *runtimeAPI) response(w http.ResponseWriter, r *http.Request) {
 		meta.Size = max(r.ContentLength, MaxResponse+1)
 		text, _ := json.Marshal(meta) // cannot fail
 		a.answered(frame{kind: frameTooLarge, body: text})
+		// A client that is still sending would meet a closed connection in
+		// place of the answer.
+		_, _ = io.CopyN(io.Discard, r.Body, 4*MaxResponse)
 		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", MaxResponse))
 		return
 	case err != nil:

@@ -400,6 +400,7 @@ func (b *bench) custom(handler string) Function {
 	f := b.function(map[string]string{"bootstrap": string(exe)})
 	makeExecutable(b.t, b, f, "bootstrap")
 	f.Runtime, f.Handler = "provided.al2023", handler
+	f.Timeout *= slowness(b.t)
 	if handler == "hang" {
 		f.Timeout = 2 * time.Second
 	}

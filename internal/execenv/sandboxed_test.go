@@ -71,7 +71,7 @@ func TestSandboxed_Function(t *testing.T) {
 
 // slowness is how many times as long as elsewhere the machine takes, for tests
 // of a function's time limit: software emulation says so.
-func slowness(t *testing.T) time.Duration {
+func slowness(t testing.TB) time.Duration {
 	t.Helper()
 	text := os.Getenv("DAVY_TEST_SLOWNESS")
 	if text == "" {
