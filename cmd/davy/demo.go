@@ -26,6 +26,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	fs.SetOutput(stderr)
 	runtimesDir := fs.String("runtimes", "", "`directory` of installed runtimes (default: those of the host)")
 	keep := fs.Bool("keep", false, "keep the data directory and print where it is")
+	patience := fs.Duration("patience", time.Minute, "how long a copy may take on a slow machine")
 	if err := loadSettings(fs, args, os.Getenv); err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 	}
 	return demo.Run(ctx, demo.Config{
 		Endpoint: api, Account: "000000000000", AccessID: root.AccessKeyID, Secret: root.SecretAccessKey,
-		Runtimes: names, Out: stdout,
+		Runtimes: names, Out: stdout, Patience: *patience,
 	})
 }
 

@@ -22,6 +22,9 @@ type Config struct {
 	Secret   string
 	Runtimes []string // managed runtimes to try, in order
 	Out      io.Writer
+	// Patience bounds how long a copy may take before the step has differed.
+	// 0: a minute.
+	Patience time.Duration
 }
 
 // Run executes the lab and prints a line for each step with its time. The
@@ -29,6 +32,9 @@ type Config struct {
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = time.Minute
 	}
 	l := &lab{
 		cfg:    cfg,

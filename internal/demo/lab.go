@@ -16,9 +16,6 @@ import (
 	"time"
 )
 
-// patience bounds how long a copy may take before the step has differed.
-const patience = 60 * time.Second
-
 // bigSize is what clients upload in parts.
 const (
 	bigSize  = 20 << 20
@@ -247,7 +244,7 @@ func (l *lab) uploadBig(ctx context.Context, key string) (string, error) {
 
 // expectCopy waits until the destination has the key and compares every byte.
 func (l *lab) expectCopy(ctx context.Context, key, contentType string, want []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Patience)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -263,7 +260,7 @@ func (l *lab) expectCopy(ctx context.Context, key, contentType string, want []by
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("no copy of %q after %s", key, patience)
+			return fmt.Errorf("no copy of %q after %s", key, l.cfg.Patience)
 		}
 	}
 	got, err := l.client.s3(ctx, http.MethodGet, l.destination(), key, "", nil, nil)
@@ -327,7 +324,7 @@ func (l *lab) invokeByHand(ctx context.Context, function string) error {
 
 // readLogs waits for the report of the last invocation and counts lines.
 func (l *lab) readLogs(ctx context.Context, function string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.Patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -360,7 +357,7 @@ func (l *lab) readLogs(ctx context.Context, function string) (string, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return "", fmt.Errorf("the log is not complete after %s", patience)
+			return "", fmt.Errorf("the log is not complete after %s", l.cfg.Patience)
 		}
 	}
 }
