@@ -72,6 +72,7 @@ type Store struct {
 	low     bool // the disk is
 
 	space func() (int64, error) // bytes free for this user
+	slots chan struct{}         // of unmounting, which holds a thread while the kernel waits
 	wg    sync.WaitGroup
 }
 
@@ -93,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		cfg: cfg, wake: make(chan struct{}, 1), used: make(chan struct{}, 1), volumes: map[*Volume]bool{},
+		cfg: cfg, slots: make(chan struct{}, 8), wake: make(chan struct{}, 1), used: make(chan struct{}, 1), volumes: map[*Volume]bool{},
 	}
 	s.space = s.free
 	err := s.open(ctx)
@@ -309,6 +310,8 @@ func (s *Store) wanting() *shelf {
 func (s *Store) retire(volumes []*Volume) {
 	for _, v := range volumes {
 		s.wg.Go(func() {
+			s.slots <- struct{}{}
+			defer func() { <-s.slots }()
 			if err := v.unmount(); err != nil {
 				s.cfg.Log.Error("volume not removed", "error", err)
 			}

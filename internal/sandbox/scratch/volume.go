@@ -270,5 +270,23 @@ func (v *Volume) unmount() error {
 		}
 	}
 	v.base, v.file = nil, nil
+	if v.number >= keptDevices {
+		removeDevice(v.number)
+	}
 	return err
+}
+
+// keptDevices is how many loop devices stay when a crowd of volumes has gone.
+// The kernel gives out the lowest free number first.
+const keptDevices = 64
+
+// removeDevice removes a loop device that nobody uses. One that somebody looks
+// at right now, as udev does, stays until it is used and freed again.
+func removeDevice(number int) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	defer control.Close()
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, control.Fd(), unix.LOOP_CTL_REMOVE, uintptr(number))
 }
