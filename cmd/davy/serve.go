@@ -64,6 +64,7 @@ func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	fs.IntVar(&s.Server.Concurrency, "concurrency", 1000, "concurrent executions of the account in a region")
 	fs.IntVar(&s.Server.PoolMemory, "pool-memory", 512, "`MiB` that booted runtimes may hold which wait for cold starts; 0: none wait")
 	s.Sandbox.flags(fs)
+	egressFlags(fs, &s.Server.Egress)
 	fs.DurationVar(&s.Server.Drain, "drain", 30*time.Second, "how long requests and functions under way may take to end after SIGTERM")
 	fs.StringVar(&s.LogFormat, "log-format", "text", "text or json")
 	fs.TextVar(&s.LogLevel, "log-level", slog.LevelInfo, "debug (with a line per request), info, warn or error")
@@ -96,6 +97,9 @@ func (s *serveSettings) check() error {
 		}
 	}
 	if err := s.Sandbox.check(); err != nil {
+		return err
+	}
+	if err := s.Server.Egress.Check(); err != nil {
 		return err
 	}
 	switch {

@@ -39,6 +39,7 @@ type Config struct {
 	Credentials CredentialSource // nil: functions have no credentials
 	Logs        LogSink          // nil: logs are dropped
 	Door        Door             // nil: nothing answers inside environments
+	Egress      WayOut           // nil: environments reach nothing but the door
 	TrustCA     bool             // functions trust the authority at runtimes.CAFile for Suffixes
 	Suffixes    []string         // domains that lead to the door; nil: amazonaws.com
 	InitTimeout time.Duration    // 0: 10 s, as AWS's

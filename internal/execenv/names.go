@@ -1,6 +1,7 @@
 package execenv
 
 import (
+	"context"
 	"net"
 	"strings"
 
@@ -14,9 +15,11 @@ const Address = "169.254.100.1"
 const nameTTL = 60 // seconds
 
 // resolver answers the name queries of environments: the served suffixes lead
-// to Davy, no other name exists.
+// to Davy, other names exist only for those with a way out.
 type resolver struct {
 	suffixes []string // lower case, fully qualified: "amazonaws.com."
+	ctx      context.Context
+	out      Way // nil: none
 }
 
 func newResolver(suffixes []string) resolver {
@@ -39,8 +42,20 @@ func (r resolver) serves(name string) bool {
 
 // ServeDNS implements dns.Handler.
 func (r resolver) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	m := r.answer(q)
+	if _, ok := w.RemoteAddr().(*net.UDPAddr); ok {
+		m.Truncate(sizeFor(q)) // who wants the rest asks again over TCP
+	}
 	// An answer that cannot be written is the asker's loss alone.
-	_ = w.WriteMsg(r.answer(q))
+	_ = w.WriteMsg(m)
+}
+
+// sizeFor is how many bytes of an answer the asker takes over UDP.
+func sizeFor(q *dns.Msg) int {
+	if opt := q.IsEdns0(); opt != nil {
+		return max(int(opt.UDPSize()), dns.MinMsgSize)
+	}
+	return dns.MinMsgSize
 }
 
 func (r resolver) answer(q *dns.Msg) *dns.Msg {
@@ -52,6 +67,9 @@ func (r resolver) answer(q *dns.Msg) *dns.Msg {
 	m.RecursionAvailable = true
 	question := q.Question[0]
 	if !r.serves(question.Name) {
+		if r.out != nil {
+			return r.out.Resolve(r.ctx, q)
+		}
 		m.Rcode = dns.RcodeNameError
 		return m
 	}

@@ -105,7 +105,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 		Files:  theirs,
 		Stdout: childOutput,
 		Stderr: childOutput,
-		Listen: sockets(s.launch),
+		Listen: es.withDevice(sockets(s.launch)),
 	}
 	switch {
 	case s.program != "":
@@ -132,7 +132,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 	if err != nil {
 		return nil, fmt.Errorf("create sandbox: %w", err)
 	}
-	if err := es.attend(p, len(spec.Listen)); err != nil {
+	if err := es.attend(p, spec.Listen); err != nil {
 		return nil, err
 	}
 	p.wg.Go(p.pumpOutput)
@@ -148,11 +148,15 @@ func runtimeMounts(l runtimes.Launch) []sandbox.Mount {
 }
 
 // attend serves the sockets inside the sandbox until end.
-func (es *Environments) attend(p *process, wanted int) error {
+func (es *Environments) attend(p *process, wanted []string) error {
 	files := p.sb.Listeners()
 	defer closeAll(files)
-	if len(files) != wanted {
-		return fmt.Errorf("sandbox gave %d of %d sockets", len(files), wanted)
+	if len(files) != len(wanted) {
+		return fmt.Errorf("sandbox gave %d of %d sockets", len(files), len(wanted))
+	}
+	resolve, err := es.connect(p, wanted, files)
+	if err != nil {
+		return err
 	}
 	if api, ok := p.ch.(*runtimeAPI); ok {
 		l, err := net.FileListener(files[listenRuntimeAPI])
@@ -191,8 +195,8 @@ func (es *Environments) attend(p *process, wanted int) error {
 	p.closers = append(p.closers, packets, names)
 	p.addrs = append(p.addrs, packets.LocalAddr(), names.Addr())
 	for _, server := range []*dns.Server{
-		{PacketConn: packets, Handler: es.resolver},
-		{Listener: names, Handler: es.resolver},
+		{PacketConn: packets, Handler: resolve},
+		{Listener: names, Handler: resolve},
 	} {
 		p.wg.Go(func() {
 			// Ends with an error when its socket is closed by end.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 )
 
 //go:embed bootstrap
@@ -19,7 +20,8 @@ var bootstraps embed.FS
 const (
 	RuntimeDir = "/var/runtime" // bootstrap, LAMBDA_RUNTIME_DIR
 	CAFile     = "/var/runtime/ca-cert.pem"
-	TaskRoot   = "/var/task" // the function's code, LAMBDA_TASK_ROOT
+	BundleFile = "/var/runtime/ca-bundle.pem" // that authority and the public ones
+	TaskRoot   = "/var/task"                  // the function's code, LAMBDA_TASK_ROOT
 	LayerDir   = "/opt"
 
 	// SDKScope begins the names of the AWS SDK's packages, which runtimes
@@ -53,6 +55,11 @@ func (s *Store) writeBootstrap(name string) (string, error) {
 		fmt.Fprintf(hash, "%s %d\n%s", e.Name(), len(b), b)
 	}
 	hash.Write(s.cfg.CAPEM)
+	if name == Provided {
+		bundle := slices.Concat(s.cfg.CAPEM, s.cfg.PublicCAs)
+		files["ca-bundle.pem"] = bundle
+		hash.Write(bundle)
+	}
 
 	dir := filepath.Join(s.cfg.BootDir, "bootstrap-"+name+"-"+hex.EncodeToString(hash.Sum(nil))[:16])
 	if _, err := os.Stat(dir); err == nil {

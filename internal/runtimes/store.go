@@ -14,11 +14,14 @@ import (
 
 // Config of a Store.
 type Config struct {
-	Dir      string // required: where runtimes are installed; only Install writes there. With View, a real path
-	View     string // Dir as this process can reach it, when Dir is below a folder that it cannot pass; empty: Dir
-	BootDir  string // where the bootstraps are written, for Launch; empty: a store that installs and lists
-	CAPEM    []byte // the authority that functions trust for AWS's host names; empty: none
-	HostNode string // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
+	Dir     string // required: where runtimes are installed; only Install writes there. With View, a real path
+	View    string // Dir as this process can reach it, when Dir is below a folder that it cannot pass; empty: Dir
+	BootDir string // where the bootstraps are written, for Launch; empty: a store that installs and lists
+	CAPEM   []byte // the authority that functions trust for AWS's host names; empty: none
+	// PublicCAs are authorities, as PEM, that the programs of custom runtimes
+	// trust besides; managed runtimes bring or find their own. Empty: none.
+	PublicCAs []byte
+	HostNode  string // a Node.js of the host, used for the runtime of its major version when that is not installed; empty: the one in PATH; "none": never
 	// HostPython is the prefix under which the host's Python interpreters are;
 	// empty: /usr and /usr/local; "none": they are not used.
 	HostPython string

@@ -127,7 +127,19 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	}
 	policies.s3, tags.s3 = objectService, objectService
 
-	installed, err := runtimes.New(runtimes.Config{Dir: cfg.RuntimesDir, View: cfg.RuntimesView, BootDir: in(bootstrapDir), CAPEM: ca.CertificatePEM(), Log: cfg.Log})
+	gate, err := openGate(cfg, &p.metrics)
+	if err != nil {
+		return nil, fmt.Errorf("open the way out: %w", err)
+	}
+	var publicCA []byte
+	if gate != nil {
+		publicCA = publicCAs(publicBundles, cfg.Log)
+		p.closes = append(p.closes, gate.Close)
+	}
+	installed, err := runtimes.New(runtimes.Config{
+		Dir: cfg.RuntimesDir, View: cfg.RuntimesView, BootDir: in(bootstrapDir),
+		CAPEM: ca.CertificatePEM(), PublicCAs: publicCA, Log: cfg.Log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open runtimes: %w", err)
 	}
@@ -172,9 +184,13 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	// Execution. Environments reach the gateway, which is built last.
 	inside := &door{ctx: context.WithoutCancel(ctx)}
 	meter := newMeter(&p.metrics)
+	var egress execenv.WayOut
+	if gate != nil {
+		egress = wayOut{gate}
+	}
 	environments, err = execenv.New(ctx, execenv.Config{
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
-		Logs: sink, Door: inside, TrustCA: true, Suffixes: []string{awsDomain},
+		Logs: sink, Door: inside, Egress: egress, TrustCA: true, Suffixes: []string{awsDomain},
 		PoolMemory: int64(cfg.PoolMemory) << 20, Observer: meter, Log: cfg.Log,
 	})
 	if err != nil {

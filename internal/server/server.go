@@ -34,6 +34,7 @@ type Config struct {
 	RootSecretKey string
 	Concurrency   int // concurrent executions of an account in a region
 	PoolMemory    int // MiB that booted runtimes without a function may hold; 0: none are kept
+	Egress        Egress
 	Drain         time.Duration
 	Version       string
 
