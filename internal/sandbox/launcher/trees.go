@@ -25,7 +25,7 @@ func openRoots(cfg Config) (*treeOpener, error) {
 	t := &treeOpener{
 		roots:    map[string]*os.File{},
 		writable: cfg.Ablate&wire.AblateReadOnly != 0,
-		devices:  cfg.Ablate&wire.AblateDevices != 0,
+		devices:  cfg.Ablate&(wire.AblateDevices|wire.AblateNodev) != 0,
 	}
 	for _, r := range cfg.Roots {
 		p := filepath.Clean(r)

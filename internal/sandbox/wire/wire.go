@@ -190,6 +190,7 @@ const (
 	AblateRoot                          // root of its own: the host's is kept
 	AblatePIDNS                         // process namespace of its own
 	AblateLandlock                      // Landlock's rules
+	AblateNodev                         // nodev mounts, of AblateDevices
 )
 
 // Started answers a Plan. Beside it travel the listeners.
