@@ -10,7 +10,7 @@ RUNTIMES := $(BUILD)/runtimes
 
 export GOFLAGS += -buildvcs=false
 
-.PHONY: build demo test check gate unit e2e sdk ablation race fuzz bench test-cgroup2 gen setup-demo setup-test clean
+.PHONY: build demo test check gate unit e2e sdk load soak ablation race fuzz bench test-cgroup2 gen setup-demo setup-test clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/davy
@@ -20,7 +20,7 @@ demo: setup-demo
 	$(BIN) demo --runtimes $(RUNTIMES)
 
 # Everything that must hold before a commit lands.
-test: setup-test gate unit e2e sdk
+test: setup-test gate unit e2e sdk load
 
 check: gate unit
 
@@ -41,6 +41,15 @@ e2e: build
 sdk: build
 	cd test/sdk && DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) vet ./... && \
 	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) test ./...
+
+# Real servers under load, also killed in the middle of it: counted afterwards.
+load: build
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) $(GO) test ./test/load -count=1
+
+# The same load again and again, for SOAK.
+SOAK ?= 30m
+soak: build
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) SOAK=$(SOAK) $(GO) test ./test/load -run NothingIsLeft -count=1 -timeout 0 -v
 
 # Takes each check of the refusal scenarios out in turn: a script must miss it.
 ablation: setup-test
