@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"davy/internal/runtimes"
@@ -44,6 +45,7 @@ func Examine(ctx context.Context, cfg Config) []Finding {
 		seccomp(cfg.Root),
 	}
 	found = append(found, sandboxes(cfg)...)
+	found = append(found, wayOut(cfg)...)
 	found = append(found, ociRuntimes(ctx, cfg.UID))
 	return append(found, runtimesOf(cfg.Runtimes.List(ctx))...)
 }
@@ -193,7 +195,7 @@ func sandboxes(cfg Config) []Finding {
 		}
 		return []Finding{{What: "sandbox", State: err.Error(), Fix: "see the findings above"}}
 	}
-	missing := cfg.Driver.Missing()
+	missing := slices.DeleteFunc(slices.Clone(cfg.Driver.Missing()), isWayOut)
 	if len(missing) == 0 {
 		return []Finding{{What: "sandbox", OK: true, State: "every protection is there"}}
 	}
@@ -202,6 +204,29 @@ func sandboxes(cfg Config) []Finding {
 		found = append(found, Finding{What: "sandbox", State: m})
 	}
 	return found
+}
+
+func isWayOut(missing string) bool { return strings.HasPrefix(missing, sandbox.MissingEgress) }
+
+// wayOut reports whether sandboxes can have a network device.
+func wayOut(cfg Config) []Finding {
+	if cfg.Driver == nil {
+		return nil // told by sandboxes
+	}
+	i := slices.IndexFunc(cfg.Driver.Missing(), isWayOut)
+	if i < 0 {
+		return []Finding{{What: "way out", OK: true, State: "functions reach the internet as far as --egress lets them"}}
+	}
+	f := Finding{What: "way out", State: strings.TrimPrefix(cfg.Driver.Missing()[i], sandbox.MissingEgress+": ")}
+	switch _, err := os.Stat(filepath.Join(cfg.Root, "dev/net/tun")); {
+	case err != nil:
+		f.Fix = "modprobe tun; in a container, give it the device /dev/net/tun"
+	case cfg.UID != 0:
+		f.Fix = "let this user open the device (chmod 666 /dev/net/tun, as udev does), or run davy serve as root"
+	default:
+		f.Fix = "see the finding; --egress none says that none is wanted"
+	}
+	return []Finding{f}
 }
 
 func read(root, path string) (string, error) {

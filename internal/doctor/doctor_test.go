@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"davy/internal/sandbox"
 )
 
 // machine writes a file tree that looks like a machine.
@@ -66,6 +68,43 @@ func TestFindings(t *testing.T) {
 			f := tc.find(machine(t, tc.files))
 			if f.OK != tc.ok || !strings.Contains(f.State+f.Fix, tc.text) {
 				t.Fatalf("%+v, want ok %v and %q", f, tc.ok, tc.text)
+			}
+		})
+	}
+}
+
+// lacking is a driver whose sandboxes lack something.
+type lackingDriver struct {
+	sandbox.Driver
+	missing []string
+}
+
+func (d lackingDriver) Missing() []string { return d.missing }
+
+func TestWayOut(t *testing.T) {
+	none := sandbox.MissingEgress + ": functions reach no network: open /dev/net/tun: permission denied"
+	for _, tc := range []struct {
+		name    string
+		files   map[string]string
+		uid     int
+		missing []string
+		ok      bool
+		text    string
+	}{
+		{"there", nil, 0, nil, true, "--egress"},
+		{"no device", nil, 0, []string{none}, false, "modprobe tun"},
+		{"not this user's", map[string]string{"dev/net/tun": ""}, 1000, []string{"control groups: x", none}, false, "chmod 666"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := Config{Root: machine(t, tc.files), UID: tc.uid, Driver: lackingDriver{missing: tc.missing}}
+			found := wayOut(cfg)
+			if len(found) != 1 || found[0].OK != tc.ok || !strings.Contains(found[0].State+found[0].Fix, tc.text) {
+				t.Fatalf("%+v, want ok %v and %q", found, tc.ok, tc.text)
+			}
+			for _, f := range sandboxes(cfg) {
+				if strings.Contains(f.State, "/dev/net/tun") {
+					t.Errorf("told twice: %+v", f)
+				}
 			}
 		})
 	}

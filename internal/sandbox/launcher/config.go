@@ -22,10 +22,8 @@
 // below the roots. Everything below /usr that everyone may read can be read
 // inside as well, when a sandbox has no root of its own.
 //
-// Places for what is to come: a way out of the network namespace belongs into
-// the making of a blank (spawn.go), which nobody waits for; more than one
-// process at the start belongs into wire.Plan, whose reaper waits for any
-// number.
+// A place for what is to come: more than one process at the start belongs into
+// wire.Plan, whose reaper waits for any number.
 package launcher
 
 import (

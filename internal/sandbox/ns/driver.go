@@ -4,7 +4,7 @@
 // A sandbox has its own user, mount, process, IPC, UTS, network and cgroup
 // namespaces, user ids that nobody else has, a read-only root, no capability,
 // no way to gain one, a system call filter, and limits. Its network is its
-// own loopback and the sockets of Spec.Listen; there is no way out. Package
+// own loopback and what Spec.Listen names; there is no other way out. Package
 // launcher says what is promised and what is not; Driver.Missing what this
 // machine or user cannot give.
 //
