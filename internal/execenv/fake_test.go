@@ -356,6 +356,9 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	storeDir = dir
+	if installed := os.Getenv("DAVY_INSTALLED_RUNTIMES"); installed != "" {
+		storeDir = installed
+	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	if err := goleak.Find(); err != nil && code == 0 {
@@ -366,7 +369,8 @@ func TestMain(m *testing.M) {
 }
 
 // openStore opens the shared runtimes. They are the pinned ones when
-// DAVY_FETCHED_RUNTIMES names the folder that scripts/fetch-runtimes filled.
+// DAVY_FETCHED_RUNTIMES names the folder that scripts/fetch-runtimes filled, or
+// DAVY_INSTALLED_RUNTIMES one of installed runtimes below the temporary folder.
 func openStore(t testing.TB, caPEM []byte) *runtimes.Store {
 	t.Helper()
 	store, err := runtimes.New(runtimes.Config{Dir: storeDir, BootDir: filepath.Join(storeDir, "boot"), CAPEM: caPEM})

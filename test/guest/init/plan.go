@@ -46,7 +46,7 @@ var plan = []step{
 	test("launcher", service, "launcher", ".", 5*time.Minute),
 	test("ns", service, "ns", ".", 10*time.Minute),
 	test("escape", service, "escape", ".", 10*time.Minute),
-	test("execenv", service, "execenv", "Sandboxed", 30*time.Minute).with("DAVY_TEST_SLOWNESS=10"),
+	test("execenv", service, "execenv", "Sandboxed", 30*time.Minute).with("DAVY_TEST_SLOWNESS=10", "TMPDIR=/srv", "DAVY_INSTALLED_RUNTIMES=/srv/runtimes"),
 	{"demo", service, []string{payload + "/bin/davy", "demo", "--runtimes", "/srv/runtimes", "--patience", "5m"}, nil, 20 * time.Minute},
 }
 
@@ -132,7 +132,7 @@ func (s step) do() (problems []string) {
 		return []string{err.Error()}
 	}
 	cmd.Dir = tmp
-	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "DAVY_FETCHED_RUNTIMES=/srv/fetched")
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.Env = append(cmd.Env, s.env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
