@@ -121,7 +121,7 @@ func TestProvisioned_MoreLessNone(t *testing.T) {
 	busy := b.start(f, g.json())
 	g.awaitStarted()
 	b.keep(f, 1)
-	b.awaitFleet(f, func(fl *fleet) bool { return fl.size == 2 && fl.keep.have == 1 }) // the busy one goes on
+	b.awaitFleet(f, func(fl *fleet) bool { return fl.size == 1 && fl.keep.have == 1 }) // the idle ones go
 	b.keep(f, 0)
 	b.awaitFleet(f, func(fl *fleet) bool { return fl.size == 1 && fl.keep.have == 0 })
 	if got := answer(b.invoke(f, `{}`)); got != fmt.Sprintf(onDemand, 1) {
