@@ -9,6 +9,7 @@ const channel = require('./channel.js');
 const errors = require('./errors.js');
 const handlers = require('./handler.js');
 const invocation = require('./invocation.js');
+const layers = require('./layers.js');
 const logging = require('./logging.js');
 const trust = require('./trust.js');
 
@@ -43,6 +44,7 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
     trust.install(caFile, trustedSuffixes);
   }
   let loaded;
+  layers.install();
   try {
     loaded = await handlers.load(taskRoot, handler, callbacks);
   } catch (error) {
