@@ -7,6 +7,7 @@
 package execenv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -249,7 +250,7 @@ func (es *Environments) session(ctx context.Context, f Function) (Credentials, e
 // bootLimits are the limits of the init phase: the whole machine's processors.
 // A runtime without a function takes one, and only what nobody else wants.
 func (es *Environments) bootLimits(s seed) sandbox.Limits {
-	l := sandbox.Limits{CPUMilli: 1000, CPUWeight: weightSpare}
+	l := sandbox.Limits{CPUMilli: 1000, CPUWeight: weightSpare, TmpBytes: int64(cmp.Or(s.kind.tmpMB, usualTmpMB)) << 20}
 	if s.fn != nil {
 		l = functionLimits(*s.fn)
 		l.CPUMilli = es.allCPUs()
@@ -269,6 +270,7 @@ func functionLimits(f Function) sandbox.Limits {
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const (
 	maxProcesses = 1024
+	usualTmpMB   = 512
 	maxOpenFiles = 1024
 	// memoryPerCore is the memory setting, in MB, that comes with one full
 	// processor.

@@ -22,6 +22,9 @@ func (es *Environments) kindOf(f Function, l runtimes.Launch, codeDir string) (k
 		return kind{}, false
 	}
 	k := plainKind(l, f.MemoryMB)
+	if f.EphemeralMB != usualTmpMB {
+		k.tmpMB = f.EphemeralMB
+	}
 	needs := es.needs(f, l, codeDir)
 	k.sdk = hasPreload(l) && needs.sdk
 	for _, name := range sdkVariables {

@@ -40,10 +40,12 @@ const (
 )
 
 // kind is what the processes of a pool differ in: all that a runtime must know
-// when it starts. V8 reads its heap limits only then.
+// when it starts. V8 reads its heap limits only then; a /tmp on disk keeps its
+// size.
 type kind struct {
 	runtime  string
 	memoryMB int
+	tmpMB    int  // of /tmp, which has its size for good; 0: the usual
 	sdk      bool // the AWS SDK is imported
 	tls      bool // the module tls is loaded
 }

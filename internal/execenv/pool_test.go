@@ -124,7 +124,9 @@ func TestPool_LimitsAndPeakAreTheFunctions(t *testing.T) {
 	b := newPooledBench(t, newSandboxedBench, nil)
 	f := b.js(`exports.handler = async () => require("child_process").execSync("df -k /tmp | tail -1 | tr -s ' ' | cut -d' ' -f2").toString().trim()`)
 	f.EphemeralMB, f.MemoryMB = 600, 256
-	b.expected(f)
+	b.invoke(f, `{}`)
+	b.awaitSpare(kind{runtime: f.Runtime, memoryMB: 256, tmpMB: 600})
+	f.Revision = "2"
 	out := b.invoke(f, `{}`)
 	if want := fmt.Sprintf("%q", fmt.Sprint(600<<10)); string(out.Payload) != want || out.Path != PathPool {
 		t.Errorf("/tmp has %s KiB by %s, want %s", out.Payload, out.Path, want)
