@@ -31,7 +31,7 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	if err != nil {
 		return err
 	}
-	driver, driverErr := tryLauncher()
+	driver, driverErr := tryLauncher(existing(*data))
 	if driver != nil {
 		defer driver.Close()
 	}
@@ -45,8 +45,25 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 	return nil
 }
 
-func tryLauncher() (sandbox.Driver, error) {
-	p, err := launcher.Start(launcher.Config{Instance: fmt.Sprintf("davy-doctor-%d", os.Getpid()), Spares: -1})
+// existing is the nearest directory to a path that is there: the file system
+// that the path will be on.
+func existing(path string) string {
+	for {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return path
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return path
+		}
+		path = parent
+	}
+}
+
+func tryLauncher(scratch string) (sandbox.Driver, error) {
+	p, err := launcher.Start(launcher.Config{
+		Instance: fmt.Sprintf("davy-doctor-%d", os.Getpid()), Spares: -1, ScratchDir: scratch, ScratchReady: -1,
+	})
 	if err != nil {
 		return nil, err
 	}

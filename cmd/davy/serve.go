@@ -167,6 +167,7 @@ func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
 			Instance:   "davy-" + hex.EncodeToString(sum[:6]),
 			Roots:      s.Server.SandboxRoots(),
 			OCIRuntime: runtime,
+			ScratchDir: s.Server.DataDir,
 		},
 		ServerArgs: []string{"server"},
 		ServerEnv:  []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "TZ=" + os.Getenv("TZ")},
