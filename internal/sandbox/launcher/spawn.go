@@ -71,11 +71,11 @@ type spawner struct {
 	// sharedUsers: the first processes stay in the launcher's user namespace,
 	// because what starts in theirs makes one itself.
 	sharedUsers bool
-	tun      bool         // sandboxes may have a device
-	tree     *cgroup.Tree // nil: no control groups
-	null     *os.File
-	serial   atomic.Uint64
-	noEntry  atomic.Bool // processes are moved into their group after the fork
+	tun         bool         // sandboxes may have a device
+	tree        *cgroup.Tree // nil: no control groups
+	null        *os.File
+	serial      atomic.Uint64
+	noEntry     atomic.Bool // processes are moved into their group after the fork
 
 	forks chan func()
 	ready chan *blank // without room: a blank is kept by who made it

@@ -45,11 +45,12 @@ const gate = 3
 
 // What the sentry and the gofer need, and get on top of a workload's limits:
 // bytes of memory (an idle container has 18 to 21 MB), threads (an idle one has
-// 24), and threads for each that the workload has.
+// 24 to 28), and threads for each that the workload has: one of the sentry's
+// and one that runs its code.
 const (
 	OverheadMemory  = 32 << 20
-	OverheadThreads = 64
-	ThreadsEach     = 3
+	OverheadThreads = 48
+	ThreadsEach     = 2
 )
 
 // Main becomes an OCI runtime, and does not return, if this process was
@@ -93,6 +94,9 @@ func (m *Machine) adapt(s *specs.Spec, p Plan, root string) {
 	if !p.off(wire.AblateHostname) {
 		s.Hostname = "localhost"
 	}
+	if s.Linux.Seccomp != nil {
+		s.Linux.Seccomp = withoutErrno(s.Linux.Seccomp)
+	}
 	s.Linux.RootfsPropagation = "rslave"
 	s.Linux.CgroupsPath = ""
 	s.Linux.Resources = nil
@@ -106,6 +110,20 @@ func (m *Machine) adapt(s *specs.Spec, p Plan, root string) {
 			}
 		}
 	}
+}
+
+// withoutErrno lets the calls through for which the filter has an error other
+// than its default: gVisor knows that one only. It is clone3, which is to be
+// "not implemented", and without which, refused, there are no threads.
+func withoutErrno(f *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	g := *f
+	g.Syscalls = slices.Clone(f.Syscalls)
+	for i, s := range g.Syscalls {
+		if s.Action == specs.ActErrno && s.ErrnoRet != nil && *s.ErrnoRet != *f.DefaultErrnoRet {
+			g.Syscalls[i].Action, g.Syscalls[i].ErrnoRet = specs.ActAllow, nil
+		}
+	}
+	return &g
 }
 
 // gvisorOptions are global options of runsc.

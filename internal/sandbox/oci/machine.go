@@ -78,7 +78,7 @@ func (m *Machine) state() string { return filepath.Join(place, "state") }
 type Container struct {
 	m      *Machine
 	id     string
-	dir    string // bundle, log
+	dir    string      // bundle, log
 	init   *os.Process // nil on a runtime's own kernel
 	mounts *os.File    // nil on a runtime's own kernel
 	inner  int         // see Process

@@ -39,6 +39,12 @@ func (t Table) OCI() (*specs.LinuxSeccomp, error) {
 				// The order of rules means nothing to a runtime.
 				return nil, fmt.Errorf("sysfilter: %s has rules with different outcomes", call[0])
 			}
+			for i, c := range r.Conds {
+				if slices.ContainsFunc(r.Conds[:i], func(o Cond) bool { return o.Arg == c.Arg }) {
+					// Runtimes read that as "or".
+					return nil, fmt.Errorf("sysfilter: %s has two conditions for one argument", call[0])
+				}
+			}
 			if len(r.Conds) == 0 {
 				always[r.Outcome] = append(always[r.Outcome], call[0])
 				break
