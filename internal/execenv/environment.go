@@ -110,12 +110,16 @@ func (e *environment) run() {
 		e.fleet.startFailed(e, err)
 		return
 	}
-	sp := e.spare(launch, false)
+	sp := e.spare(e.es.ctx, launch, false)
+	if sp != nil && !e.fleet.needed(e) { // any more: it may have waited for the spare
+		e.es.pool.put(sp)
+		return
+	}
 	if sp == nil {
 		if !e.admitted() {
 			return
 		}
-		if sp = e.spare(launch, true); sp != nil { // it came meanwhile
+		if sp = e.spare(e.es.ctx, launch, true); sp != nil { // it came meanwhile
 			e.booted()
 		}
 	}
@@ -279,7 +283,7 @@ func (e *environment) prepare() (runtimes.Launch, error) {
 // spare takes a booted runtime from the pool. It returns nil when none fits
 // or none is there: then the environment boots its own, if this was the last
 // time that it asks.
-func (e *environment) spare(l runtimes.Launch, last bool) *spare {
+func (e *environment) spare(ctx context.Context, l runtimes.Launch, last bool) *spare {
 	if e.es.pool == nil {
 		return nil
 	}
@@ -287,7 +291,7 @@ func (e *environment) spare(l runtimes.Launch, last bool) *spare {
 	if !fits || bringsLibraries(e.mounts) {
 		return nil
 	}
-	sp := e.es.pool.take(k, last)
+	sp := e.es.pool.take(ctx, k, last)
 	if sp != nil || last {
 		e.es.cfg.Observer.PoolAsked(e.fn, sp != nil)
 	}

@@ -1,6 +1,7 @@
 package execenv
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,7 +81,10 @@ func (e *environment) restart(deadline time.Time) (*failure, error) {
 	if err != nil {
 		return nil, err
 	}
-	fail, err := e.start(launch, e.spare(launch, true), deadline)
+	ctx, cancel := context.WithDeadline(e.es.ctx, deadline)
+	sp := e.spare(ctx, launch, true)
+	cancel()
+	fail, err := e.start(launch, sp, deadline)
 	if err == nil {
 		e.es.cfg.Observer.Initialized(e.fn, e.path, time.Since(began), fail == nil)
 	}

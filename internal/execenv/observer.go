@@ -55,6 +55,30 @@ func (es *Environments) Count() Count {
 	return c
 }
 
+// ExpectFunction prepares for cold starts of a function: its code is unpacked,
+// and a runtime that fits it boots. It returns at once.
+func (es *Environments) ExpectFunction(f Function) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	if es.pool == nil || es.closed() {
+		return
+	}
+	es.wg.Go(func() { // before Close waits
+		l, err := es.cfg.Runtimes.Launch(es.ctx, f.Runtime)
+		if err != nil {
+			return // an error is told by its cold starts
+		}
+		dir, release, err := es.cfg.Code.Code(es.ctx, f.CodeSHA256)
+		if err != nil {
+			return
+		}
+		defer release()
+		if k, fits := es.kindOf(f, l, dir); fits {
+			es.pool.expect(k)
+		}
+	})
+}
+
 // Expect prepares for cold starts of functions of a runtime with this memory.
 // It returns at once.
 func (es *Environments) Expect(runtime string, memoryMB int) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ const (
 	maxStock    = 64               // spares of one kind
 	calmWait    = 20 * time.Millisecond
 	retryAfter  = 10 * time.Second // a boot that failed
-	bootWait    = 30 * time.Second
+	bootWait    = 10 * time.Second
 )
 
 // Bytes of a spare's control group, until one was measured, and of the server
@@ -60,19 +61,21 @@ type kind struct {
 type pool struct {
 	es     *Environments
 	budget int64 // bytes
-	wake   chan struct{}
-	calm   chan struct{} // a signal when no environment starts any more
+	wake   chan struct{} // a signal when there may be something to boot
+	cpus   int
 
 	mu       sync.Mutex
 	stocks   map[kind]*stock
-	starting int // environments in their init phase
+	booting  int           // spares, of all kinds
+	starting int           // environments in their init phase, which use a processor
+	calm     chan struct{} // closed and replaced when fewer environments start
 	closed   bool
 }
 
 // stock is the spares of one kind.
 type stock struct {
 	ready   []*spare
-	booting int
+	boots   []*boot // the first began first
 	want    int
 	cost    int64 // bytes of one
 
@@ -90,11 +93,21 @@ type spare struct {
 	taken chan struct{} // closed when it leaves the pool
 }
 
+// boot is a spare that boots. A cold start that waits for it makes it boot with
+// the weight of a function.
+type boot struct {
+	wanted context.Context // done when somebody waits
+	want   context.CancelFunc
+	waits  bool // guarded by pool.mu
+	done   chan struct{}
+	spare  *spare // after done, if somebody waited; nil: it failed
+}
+
 func newPool(es *Environments, budget int64) *pool {
 	if budget <= 0 {
 		return nil
 	}
-	return &pool{es: es, budget: budget, wake: make(chan struct{}, 1), calm: make(chan struct{}, 1), stocks: map[kind]*stock{}}
+	return &pool{es: es, budget: budget, cpus: runtime.NumCPU(), wake: make(chan struct{}, 1), calm: make(chan struct{}), stocks: map[kind]*stock{}}
 }
 
 // expect makes the pool hold a spare for cold starts to come.
@@ -125,20 +138,62 @@ func (p *pool) stock(k kind) *stock {
 	return s
 }
 
-// take returns a spare, or nil. A cold start that may still be spared counts as
-// demand only when it finds one.
-func (p *pool) take(k kind, last bool) *spare {
+// take returns a spare, or nil. When none is ready and one boots that nobody
+// waits for, it waits for that: it is further than one that could be booted
+// now; until ctx ends. A cold start that may still be spared counts as demand
+// only when it finds one.
+func (p *pool) take(ctx context.Context, k kind, last bool) *spare {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	s := p.stock(k)
 	sp := p.pop(s)
-	if sp != nil || last {
+	var b *boot
+	if sp == nil {
+		if i := slices.IndexFunc(s.boots, func(b *boot) bool { return !b.waits }); i >= 0 && !p.closed {
+			b = s.boots[i]
+			b.waits = true
+		}
+	}
+	if sp != nil || b != nil || last {
 		p.need(s)
 	}
-	return sp
+	if b == nil {
+		p.mu.Unlock()
+		return sp
+	}
+	p.pause() // what is waited for counts instead
+	p.mu.Unlock()
+	b.want()
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting++
+	select {
+	case <-b.done: // ctx may have ended at the same moment
+	default:
+		b.waits = false
+	}
+	return b.spare
+}
+
+// put gives a spare back that was taken and not used.
+func (p *pool) put(sp *spare) {
+	sp = &spare{process: sp.process, kind: sp.kind, taken: make(chan struct{})}
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		sp.end()
+		return
+	}
+	s := p.stock(sp.kind)
+	s.ready = append(s.ready, sp)
+	p.mu.Unlock()
+	p.es.wg.Go(func() { p.watch(sp) })
 }
 
 // need notes a cold start. p.mu is held.
@@ -195,7 +250,8 @@ func (p *pool) relieve() bool {
 	return true
 }
 
-// began and settled tell of environments in their init phase: spares wait.
+// began and settled tell of environments in their init phase: spares make room
+// for them.
 func (p *pool) began() {
 	if p != nil {
 		p.mu.Lock()
@@ -209,16 +265,20 @@ func (p *pool) settled() {
 		return
 	}
 	p.mu.Lock()
-	p.starting--
-	quiet := p.starting == 0
+	p.pause()
 	p.mu.Unlock()
-	if quiet {
-		signal(p.calm)
-	}
 }
 
-// run fills and empties the pool until ctx ends, then ends what is in it. One
-// spare boots at a time.
+// pause notes that an environment needs no processor for its start any more.
+// p.mu is held.
+func (p *pool) pause() {
+	p.starting--
+	close(p.calm)
+	p.calm = make(chan struct{})
+	signal(p.wake)
+}
+
+// run fills and empties the pool until ctx ends, then ends what is in it.
 func (p *pool) run(ctx context.Context) {
 	tick := time.NewTicker(shrinkEvery)
 	defer tick.Stop()
@@ -231,25 +291,50 @@ func (p *pool) run(ctx context.Context) {
 			p.shrink(now)
 		case <-p.wake:
 		}
-		for ctx.Err() == nil {
-			surplus, k, missing := p.plan(time.Now())
+		for ctx.Err() == nil && p.awaitRoom(ctx) {
+			surplus, k, b := p.plan(ctx, time.Now())
 			for _, sp := range surplus {
 				sp.end()
 			}
-			if !missing {
+			if b == nil {
 				break
 			}
-			p.awaitCalm(ctx)
-			if err := p.fill(ctx, k); err != nil && ctx.Err() == nil {
-				p.es.log.Warn("no runtime for the pool", "runtime", k.runtime, "memory", k.memoryMB, "sdk", k.sdk, "tls", k.tls, "error", err)
-			}
+			p.es.wg.Go(func() {
+				if err := p.fill(ctx, k, b); err != nil && ctx.Err() == nil {
+					p.es.log.Warn("no runtime for the pool", "runtime", k.runtime, "memory", k.memoryMB, "sdk", k.sdk, "tls", k.tls, "error", err)
+				}
+				signal(p.wake)
+			})
+		}
+	}
+}
+
+// awaitRoom reports whether another spare may boot: as many as there are
+// processors without an environment that starts. The first waits for one, but
+// not long: cold starts that never end must not keep the pool empty.
+func (p *pool) awaitRoom(ctx context.Context) bool {
+	limit := time.NewTimer(calmWait)
+	defer limit.Stop()
+	for {
+		p.mu.Lock()
+		room, first, calm := p.cpus-p.starting-p.booting, p.booting == 0, p.calm
+		p.mu.Unlock()
+		if room > 0 || !first {
+			return room > 0
+		}
+		select {
+		case <-calm:
+		case <-limit.C:
+			return true
+		case <-ctx.Done():
+			return false
 		}
 	}
 }
 
 // plan shares the budget out. It takes out what is too much and names the kind
-// that a spare is booted of next.
-func (p *pool) plan(now time.Time) (surplus []*spare, next kind, missing bool) {
+// that a spare is booted of next, if one is missing.
+func (p *pool) plan(ctx context.Context, now time.Time) (surplus []*spare, next kind, missing *boot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kinds := slices.SortedFunc(maps.Keys(p.stocks), func(a, b kind) int {
@@ -273,20 +358,32 @@ func (p *pool) plan(now time.Time) (surplus []*spare, next kind, missing bool) {
 	}
 	for _, k := range kinds {
 		s := p.stocks[k]
-		for len(s.ready) > 0 && len(s.ready)+s.booting > target[k] {
+		for len(s.ready) > 0 && s.size() > target[k] {
 			sp := s.ready[0]
 			s.ready = s.ready[1:]
 			close(sp.taken)
 			surplus = append(surplus, sp)
 		}
-		if !missing && len(s.ready)+s.booting < target[k] && !now.Before(s.retry) {
-			next, missing = k, true
+		if missing == nil && s.size() < target[k] && !now.Before(s.retry) {
+			missing = &boot{done: make(chan struct{})}
+			missing.wanted, missing.want = context.WithCancel(ctx)
+			s.boots = append(s.boots, missing)
+			p.booting++
+			next = k
 		}
 	}
-	if missing {
-		p.stocks[next].booting++
-	}
 	return surplus, next, missing
+}
+
+// size is how many spares there are or will be for who comes next.
+func (s *stock) size() int {
+	n := len(s.ready)
+	for _, b := range s.boots {
+		if !b.waits {
+			n++
+		}
+	}
+	return n
 }
 
 // shrink lets go of what cold starts have not needed lately.
@@ -298,63 +395,55 @@ func (p *pool) shrink(now time.Time) {
 		s.most = 0
 		if now.After(s.until) {
 			s.want = 0
-			if len(s.ready)+s.booting == 0 {
+			if len(s.ready)+len(s.boots) == 0 {
 				delete(p.stocks, k)
 			}
 		}
 	}
 }
 
-// awaitCalm waits until no environment starts, for a while: cold starts that
-// never end must not keep the pool empty.
-func (p *pool) awaitCalm(ctx context.Context) {
-	limit := time.NewTimer(calmWait)
-	defer limit.Stop()
-	for {
-		p.mu.Lock()
-		quiet := p.starting == 0
-		p.mu.Unlock()
-		if quiet {
-			return
-		}
-		select {
-		case <-p.calm:
-		case <-limit.C:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// fill boots a spare and puts it into the pool.
-func (p *pool) fill(ctx context.Context, k kind) error {
+// fill boots a spare and gives it to who waits for it, or puts it into the pool.
+func (p *pool) fill(ctx context.Context, k kind, b *boot) error {
+	defer b.want() // frees its context
 	began := time.Now()
-	sp, cost, err := p.boot(ctx, k)
+	sp, cost, err := p.boot(ctx, k, b)
 	p.mu.Lock()
 	s := p.stock(k)
-	s.booting--
-	if err != nil || p.closed {
-		s.retry = time.Now().Add(retryAfter)
-		p.mu.Unlock()
-		if sp != nil {
-			sp.end()
-		}
-		return err
-	}
+	s.boots = slices.DeleteFunc(s.boots, func(other *boot) bool { return other == b })
+	p.booting--
 	if cost > 0 {
 		s.cost = min(s.cost, cost)
 	}
-	s.ready = append(s.ready, sp)
+	waits := b.waits
+	closed := p.closed
+	switch {
+	case err != nil || closed:
+		s.retry = time.Now().Add(retryAfter)
+	case waits:
+		b.spare = sp
+		close(sp.taken)
+	default:
+		s.ready = append(s.ready, sp)
+	}
+	close(b.done)
 	p.mu.Unlock()
-	p.es.wg.Go(func() { p.watch(sp) })
+	if err != nil {
+		return err
+	}
+	if closed {
+		sp.end()
+		return nil
+	}
+	if !waits {
+		p.es.wg.Go(func() { p.watch(sp) })
+	}
 	p.es.log.Debug("runtime waits in the pool", "env", sp.sb.ID(), "runtime", k.runtime, "memory", k.memoryMB,
-		"sdk", k.sdk, "tls", k.tls, "boot", time.Since(began), "bytes", cost)
+		"sdk", k.sdk, "tls", k.tls, "boot", time.Since(began), "bytes", cost, "taken", waits)
 	return nil
 }
 
 // boot starts a runtime of the kind and tells what it costs.
-func (p *pool) boot(ctx context.Context, k kind) (*spare, int64, error) {
+func (p *pool) boot(ctx context.Context, k kind, b *boot) (*spare, int64, error) {
 	launch, err := p.es.cfg.Runtimes.Launch(ctx, k.runtime)
 	if err != nil {
 		return nil, 0, err
@@ -365,6 +454,10 @@ func (p *pool) boot(ctx context.Context, k kind) (*spare, int64, error) {
 	}
 	stop := context.AfterFunc(ctx, proc.sb.Kill)
 	defer stop()
+	stopBoost := context.AfterFunc(b.wanted, func() { // an error is told by who gets it
+		_ = proc.sb.Limit(ctx, sandbox.Limits{CPUMilli: p.es.allCPUs(), CPUWeight: weightFunction})
+	})
+	defer stopBoost()
 	if err := proc.prepare(k, time.Now().Add(bootWait)); err != nil {
 		proc.end()
 		return nil, 0, fmt.Errorf("boot: %w", err)

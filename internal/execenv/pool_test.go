@@ -303,8 +303,8 @@ func TestPlan_SharesTheBudget(t *testing.T) {
 	}}
 	boots := map[kind]int{}
 	for {
-		_, k, missing := p.plan(now)
-		if !missing {
+		_, k, missing := p.plan(t.Context(), now)
+		if missing == nil {
 			break
 		}
 		boots[k]++

@@ -27,24 +27,31 @@ func expectFunctions(functions *lambda.Service, envs *execenv.Environments, log 
 }
 
 // expect passes on that a function was made or changed.
-func (a lambdaAPI) expect(c *lambdaapi.FunctionConfiguration, err error) (*lambdaapi.FunctionConfiguration, error) {
-	if err == nil && c.Runtime != nil {
-		a.environments.Expect(string(*c.Runtime), int(awsapi.Val(c.MemorySize)))
+func (a lambdaAPI) expect(ctx context.Context, c *lambdaapi.FunctionConfiguration, err error) (*lambdaapi.FunctionConfiguration, error) {
+	if err != nil {
+		return c, err
 	}
-	return c, err
+	call := awsapi.CallFrom(ctx)
+	if f, _, err := a.Resolve(ctx, call.Account, call.Region, awsapi.Val(c.FunctionName), ""); err == nil {
+		a.environments.ExpectFunction(*f)
+	}
+	return c, nil
 }
 
 // CreateFunction also readies a runtime for the new function.
 func (a lambdaAPI) CreateFunction(ctx context.Context, in *lambdaapi.CreateFunctionRequest) (*lambdaapi.FunctionConfiguration, error) {
-	return a.expect(a.Service.CreateFunction(ctx, in))
+	c, err := a.Service.CreateFunction(ctx, in)
+	return a.expect(ctx, c, err)
 }
 
 // UpdateFunctionCode also readies a runtime for the new code.
 func (a lambdaAPI) UpdateFunctionCode(ctx context.Context, in *lambdaapi.UpdateFunctionCodeRequest) (*lambdaapi.FunctionConfiguration, error) {
-	return a.expect(a.Service.UpdateFunctionCode(ctx, in))
+	c, err := a.Service.UpdateFunctionCode(ctx, in)
+	return a.expect(ctx, c, err)
 }
 
 // UpdateFunctionConfiguration also readies a runtime for the new settings.
 func (a lambdaAPI) UpdateFunctionConfiguration(ctx context.Context, in *lambdaapi.UpdateFunctionConfigurationRequest) (*lambdaapi.FunctionConfiguration, error) {
-	return a.expect(a.Service.UpdateFunctionConfiguration(ctx, in))
+	c, err := a.Service.UpdateFunctionConfiguration(ctx, in)
+	return a.expect(ctx, c, err)
 }
