@@ -116,10 +116,6 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 		return nil, err
 	}
 	l.openGroups()
-	l.openScratch()
-	if m := pid1.LandlockMissing(); m != "" {
-		l.missing = append(l.missing, m)
-	}
 	if l.rootless {
 		l.missing = append(l.missing,
 			"user ids: without root all sandboxes and the server run as one user",
@@ -132,7 +128,10 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 		if err := l.openMachine(table); err != nil {
 			return nil, err
 		}
+	} else if m := pid1.LandlockMissing(); m != "" {
+		l.missing = append(l.missing, m)
 	}
+	l.openScratch()
 	if err := rehearseTun(); err != nil {
 		l.missing = append(l.missing, fmt.Sprintf("%s: functions reach no network: %v", sandbox.MissingEgress, err))
 	} else {

@@ -21,8 +21,8 @@ func (l *launcher) openScratch() {
 		err = errors.New("loop devices need root")
 	case l.cfg.Ablate&wire.AblateTmp != 0:
 		err = errors.New("left out by a test")
-	case l.cfg.OCIRuntime != "":
-		err = errors.New("not with an OCI runtime")
+	case l.machine != nil && l.machine.Runtime().OwnKernel:
+		err = errors.New("not on a runtime's own kernel")
 	case l.cfg.ScratchDir != "":
 		l.scratch, err = scratch.Open(context.Background(), scratch.Config{Dir: l.cfg.ScratchDir, Ready: l.cfg.ScratchReady, Log: slog.Default()})
 	}

@@ -70,7 +70,13 @@ func (m *Machine) Runtime() Runtime { return m.rt }
 
 // Missing says what the runtime's containers lack that Davy's own sandboxes
 // have.
-func (m *Machine) Missing() []string { return nil }
+func (m *Machine) Missing() []string {
+	if m.rt.OwnKernel {
+		return []string{fmt.Sprintf("process limit: %s counts threads of its kernel, %d for each of a function's and %d more; who needs more is ended",
+			filepath.Base(m.rt.Path), ThreadsEach, OverheadThreads)}
+	}
+	return []string{"Landlock: an OCI runtime gives containers no rules, the second layer under the mounts"}
+}
 
 func (m *Machine) state() string { return filepath.Join(place, "state") }
 
