@@ -27,20 +27,15 @@ type control interface {
 	close()
 }
 
-// newControl returns the way to a runtime and the files that it needs.
-func newControl(l runtimes.Launch) (control, []*os.File, error) {
+// newControl returns the way to a runtime, what answers inside its environment,
+// and the files that the runtime needs.
+func newControl(l runtimes.Launch) (control, *localAPI, []*os.File, error) {
 	if l.Runtime.Custom() {
-		return newRuntimeAPI(), nil, nil
+		a := newRuntimeAPI()
+		return a, a.localAPI, nil, nil
 	}
-	return newChannel()
-}
-
-// sockets are those of a runtime's environment.
-func sockets(l runtimes.Launch) []string {
-	if l.Runtime.Custom() {
-		return append(listenSockets[:len(listenSockets):len(listenSockets)], "tcp:"+runtimeAPIAddress)
-	}
-	return listenSockets
+	c, files, err := newChannel()
+	return c, newLocalAPI(nil), files, err
 }
 
 // closedChannel is what waits for nothing.

@@ -30,13 +30,13 @@ func functionEnv(f Function, initialization, stream string, c Credentials) map[s
 		"AWS_LAMBDA_LOG_STREAM_NAME":      stream,
 		"LAMBDA_TASK_ROOT":                runtimes.TaskRoot,
 		"LAMBDA_RUNTIME_DIR":              runtimes.RuntimeDir,
+		"AWS_LAMBDA_RUNTIME_API":          runtimeAPIAddress,
 		"AWS_ACCESS_KEY_ID":               c.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY":           c.SecretAccessKey,
 		"AWS_SESSION_TOKEN":               c.SessionToken,
 	})
 	if strings.HasPrefix(f.Runtime, runtimes.Provided) {
 		delete(env, "AWS_EXECUTION_ENV")
-		env["AWS_LAMBDA_RUNTIME_API"] = runtimeAPIAddress
 	}
 	return env
 }

@@ -54,6 +54,11 @@ type environment struct {
 	mounts   []sandbox.Mount // of the code; nil: not there yet
 	release  func()          // of the code
 	booted   func()          // lets the next runtime boot
+
+	extensions []string    // programs of the external ones
+	phase      string      // of the present or the last init
+	initBegan  time.Time   // likewise
+	busy       atomic.Bool // with its init phase or an invocation
 }
 
 // job is an invocation on its way through an environment.
@@ -83,13 +88,16 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 		Account: f.Account, Region: f.Region, Group: f.LogGroup, RoleARN: f.RoleARN,
 		Stream: fmt.Sprintf("%s/[%s]%s", now.Format("2006/01/02"), f.Version, id),
 	}
-	return &environment{
+	e := &environment{
 		es: es, fleet: fl, fn: f, id: "env-" + id,
 		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx},
 		jobs: make(chan job, 1), quit: make(chan struct{}),
 		release: func() {},
 		booted:  func() {},
+		phase:   phaseInit,
 	}
+	e.busy.Store(true)
+	return e
 }
 
 // run is an environment's life: init, invocations, end.
@@ -124,7 +132,7 @@ func (e *environment) run() {
 		}
 	}
 	started := time.Now()
-	e.rec.line(initStartLine(runtimeLabel(launch, e.fn.Region)))
+	e.rec.platform(initStartLine(runtimeLabel(launch, e.fn.Region)))
 	fail, err := e.start(launch, sp, started.Add(e.initLimit()))
 	if fail != nil && fail.lost {
 		err = errLost
@@ -134,7 +142,7 @@ func (e *environment) run() {
 		return
 	}
 	if fail != nil {
-		e.rec.line(initReportLine(time.Since(started), phaseInit, fail.status, fail.errorType))
+		e.rec.platform(initReportLine(time.Since(started), phaseInit, fail.status, fail.errorType))
 	} else {
 		e.initFor = time.Since(started)
 	}
@@ -148,6 +156,7 @@ func (e *environment) run() {
 		}
 		e.path = PathWarm
 	}
+	e.busy.Store(false)
 	e.fleet.started(e)
 	settled()
 
@@ -159,12 +168,15 @@ func (e *environment) run() {
 	for {
 		var ended <-chan struct{}
 		if p := e.current.Load(); p != nil {
-			ended = p.sb.Done()
+			ended = p.ended()
 		}
 		select {
 		case j := <-e.jobs:
 			resting = nil
-			if !e.serve(j) {
+			e.busy.Store(true)
+			lives := e.serve(j)
+			e.busy.Store(false)
+			if !lives {
 				return
 			}
 			if !e.provisioned {
@@ -173,7 +185,7 @@ func (e *environment) run() {
 			freeze.Reset(e.es.cfg.FreezeAfter)
 		case <-freeze.C:
 			if p := e.current.Load(); p != nil {
-				resting = p.ch.resting()
+				resting = e.resting(p)
 			}
 		case <-resting:
 			resting = nil
@@ -187,11 +199,12 @@ func (e *environment) run() {
 				return
 			}
 		case <-ended:
-			e.lastWords()
+			e.lastWords(e.current.Load())
 			if e.fleet.withdraw(e) {
+				e.shutdown(reasonFailure)
 				return
 			}
-			e.dropProcess() // taken meanwhile: the invocation starts it anew
+			e.shutdown(reasonFailure) // taken meanwhile: the invocation starts it anew
 		case <-e.quit:
 			return
 		}
@@ -200,22 +213,27 @@ func (e *environment) run() {
 
 func (e *environment) stop() {
 	e.booted()
-	e.dropProcess()
+	e.shutdown(reasonSpindown)
 	e.release()
 	e.fleet.ended(e)
 }
 
-func (e *environment) dropProcess() {
-	if p := e.current.Swap(nil); p != nil {
-		p.end()
+// halt ends a process because Davy closes. One that has extensions goes on
+// until they have been told.
+func (e *environment) halt(p *process) {
+	_, internal := p.api.extensions.count()
+	switch {
+	case (p.crew != nil || internal > 0) && !e.busy.Load():
+	case p.crew != nil:
+		p.crew.halt(ErrClosed)
+	default:
+		p.sb.Kill()
 	}
-	e.frozen = false
 }
 
 // lastWords records what a runtime that died between invocations had to say.
-func (e *environment) lastWords() {
-	p := e.current.Load()
-	deadline := time.Now().Add(time.Second) // it has ended: nothing is waited for
+func (e *environment) lastWords(p *process) {
+	deadline := time.Now().Add(lastWait) // it has ended: nothing is waited for
 	for {
 		f, err := p.ch.recv(deadline)
 		switch {
@@ -235,7 +253,10 @@ func (e *environment) freeze() {
 	if p == nil || e.frozen || e.es.cfg.NoFreeze {
 		return
 	}
-	if err := p.sb.Freeze(e.es.ctx); err != nil {
+	p.telemetry.freeze()
+	// Whatever becomes of Davy: what is frozen must be known to be.
+	if err := p.sb.Freeze(context.WithoutCancel(e.es.ctx)); err != nil {
+		p.telemetry.thaw()
 		e.es.log.Debug("environment does not freeze", "env", e.id, "error", err)
 		return
 	}
@@ -251,6 +272,7 @@ func (e *environment) thaw() error {
 		return fmt.Errorf("thaw environment: %w", err)
 	}
 	e.frozen = false
+	p.telemetry.thaw()
 	return nil
 }
 
@@ -276,6 +298,7 @@ func (e *environment) prepare() (runtimes.Launch, error) {
 	}
 	if e.mounts == nil {
 		e.mounts, err = e.functionMounts(e.es.ctx)
+		e.extensions = extensionsIn(e.mounts)
 	}
 	return launch, err
 }
@@ -284,7 +307,7 @@ func (e *environment) prepare() (runtimes.Launch, error) {
 // or none is there: then the environment boots its own, if this was the last
 // time that it asks.
 func (e *environment) spare(ctx context.Context, l runtimes.Launch, last bool) *spare {
-	if e.es.pool == nil {
+	if e.es.pool == nil || len(e.extensions) > 0 {
 		return nil
 	}
 	k, fits := e.es.kindOf(e.fn, l, e.mounts[0].Source)
@@ -302,6 +325,7 @@ func (e *environment) spare(ctx context.Context, l runtimes.Launch, last bool) *
 // Without a spare it boots one.
 func (e *environment) start(launch runtimes.Launch, sp *spare, deadline time.Time) (fail *failure, err error) {
 	ctx := e.es.ctx
+	e.initBegan = time.Now()
 	session := make(chan Credentials, 1)
 	sessionErr := make(chan error, 1)
 	e.es.wg.Go(func() { // while the runtime boots
@@ -316,23 +340,32 @@ func (e *environment) start(launch runtimes.Launch, sp *spare, deadline time.Tim
 		sp = nil
 	}
 	var creds Credentials
+	early := launch.Runtime.Custom() || len(e.extensions) > 0
 	if sp == nil {
 		plan := seed{launch: launch, fn: &e.fn, mounts: e.mounts}
-		if launch.Runtime.Custom() { // which is given everything when it starts
+		var env map[string]string
+		if early { // it is given everything when it starts
 			if creds, err = awaitSession(session, sessionErr); err != nil {
 				return nil, err
 			}
-			plan.program = programIn(e.mounts)
-			plan.env = functionEnv(e.fn, e.initializationType(), e.rec.stream.Stream, creds)
+			env = functionEnv(e.fn, e.initializationType(), e.rec.stream.Stream, creds)
+		}
+		if launch.Runtime.Custom() {
+			plan.program, plan.env = programIn(e.mounts), env
 			if plan.program == "" {
 				return invalidEntry("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"), nil
+			}
+		}
+		if len(e.extensions) > 0 {
+			if fail, err = e.crewFor(&plan, env); fail != nil || err != nil {
+				return fail, err
 			}
 		}
 		if fail, err = e.boot(plan, deadline); fail != nil || err != nil {
 			return fail, err
 		}
 	}
-	if !launch.Runtime.Custom() {
+	if !early {
 		if creds, err = awaitSession(session, sessionErr); err != nil {
 			return nil, err
 		}
@@ -352,6 +385,12 @@ func (e *environment) boot(plan seed, deadline time.Time) (*failure, error) {
 		return nil, err
 	}
 	e.own(p)
+	if p.crew != nil {
+		if fail, err := e.startCrew(p, plan, deadline); fail != nil || err != nil {
+			e.booted()
+			return fail, err
+		}
+	}
 	err = p.awaitBooted(deadline)
 	e.booted() // the function's own init may take its time
 	if err != nil {
@@ -383,6 +422,7 @@ func (e *environment) adopt(sp *spare) bool {
 
 // own makes p the environment's process.
 func (e *environment) own(p *process) {
+	p.api.extensions.assign(e.fn)
 	e.current.Store(p)
 	if e.es.closed() { // Close may have passed by before it could see p
 		p.sb.Kill()
@@ -418,9 +458,12 @@ func (e *environment) assign(p *process, launch runtimes.Launch, c Credentials, 
 		case frameOutput:
 			e.rec.output(f.body)
 		case frameInitError:
-			return e.initReported(f.body), nil
+			return e.initReported(p, f.body), nil
 		case frameReady:
 			p.drainOutput()
+			if fail := e.extensionsReady(p, deadline); fail != nil {
+				return fail, nil
+			}
 			// The init phase had the whole machine.
 			if err := p.sb.Limit(ctx, sandbox.Limits{CPUMilli: cpuShare(e.fn.MemoryMB)}); err != nil {
 				return nil, fmt.Errorf("set limits: %w", err)
@@ -434,8 +477,8 @@ func (e *environment) assign(p *process, launch runtimes.Launch, c Credentials, 
 
 // initFailure ends the process and tells why its init did not.
 func (e *environment) initFailure(p *process, err error, deadline time.Time) *failure {
-	defer e.dropProcess()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		e.abandon(p, "timeout", "")
 		return &failure{
 			status: "timeout",
 			payload: func(id string) []byte {
@@ -444,31 +487,35 @@ func (e *environment) initFailure(p *process, err error, deadline time.Time) *fa
 			line: func(id string) string { return timeoutLine(time.Now(), id, e.fn.Timeout) },
 		}
 	}
-	if !endOfProcess(err) {
+	if kind, reason, ok := p.crashed(); ok {
+		p.drainOutput()
+		e.abandon(p, "error", kind)
+		return extensionFailure(kind, reason)
+	}
+	if !endOfProcess(err) && !errors.Is(err, errInterrupted) {
 		e.es.log.Warn("runtime failed", "env", e.id, "error", err)
 		p.sb.Kill()
 	}
 	exit := p.exited(deadline)
 	p.drainOutput()
+	kind := exitPayload("", exit).ErrorType
+	e.abandon(p, "error", kind)
 	return &failure{
 		lost:      exit.Lost,
 		status:    "error",
-		errorType: exitPayload("", exit).ErrorType,
+		errorType: kind,
 		payload:   func(id string) []byte { return exitPayload(id, exit).json() },
 		line:      func(id string) string { return exitLine(id, exit) },
 	}
 }
 
 // initReported is an init error that the bootstrap told of.
-func (e *environment) initReported(body []byte) *failure {
-	e.dropProcess()
+func (e *environment) initReported(p *process, body []byte) *failure {
 	var reported errorPayload
 	_ = json.Unmarshal(body, &reported) // of a hostile runtime: no type
-	return &failure{
-		status:    "error",
-		errorType: platformErrorType(reported.ErrorType),
-		payload:   func(string) []byte { return body },
-	}
+	kind := platformErrorType(reported.ErrorType)
+	e.abandon(p, "error", kind)
+	return &failure{status: "error", errorType: kind, payload: func(string) []byte { return body }}
 }
 
 // functionMounts are the function's code and its layers, which stay until the

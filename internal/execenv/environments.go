@@ -47,9 +47,12 @@ type Config struct {
 	Idle        time.Duration    // an environment unused for so long ends; 0: 10 min
 	FreezeAfter time.Duration    // an environment idle for so long is frozen; 0: 10 ms
 	NoFreeze    bool             // environments run on between invocations
-	PoolMemory  int64            // bytes that booted runtimes without a function may hold; 0: no pool
-	Observer    Observer         // nil: nobody
-	Log         *slog.Logger     // nil: discard
+	// Starter gives the folder of the program that starts external extensions,
+	// starter.File. nil: functions that have any cannot run.
+	Starter    func() (dir string, err error)
+	PoolMemory int64        // bytes that booted runtimes without a function may hold; 0: no pool
+	Observer   Observer     // nil: nobody
+	Log        *slog.Logger // nil: discard
 }
 
 // Environments are all execution environments of this node. Safe for
@@ -120,7 +123,8 @@ func (es *Environments) Run(ctx context.Context) error {
 	return es.Close()
 }
 
-// Close ends all environments at once and waits until nothing of them is left.
+// Close ends all environments, at once but for those that have extensions,
+// which are told, and waits until nothing of them is left.
 // Invocations still running fail with ErrClosed. Idempotent.
 func (es *Environments) Close() error {
 	es.mu.Lock()
@@ -130,7 +134,7 @@ func (es *Environments) Close() error {
 	}
 	for e := range es.all {
 		if p := e.current.Load(); p != nil {
-			p.sb.Kill()
+			e.halt(p)
 		}
 	}
 	es.mu.Unlock()

@@ -350,6 +350,9 @@ func TestMain(m *testing.M) {
 	if strings.HasSuffix(os.Args[0], "/bootstrap") {
 		playRuntime() // does not return
 	}
+	if strings.HasPrefix(os.Args[0], extensionDir+"/") {
+		playExtension() // does not return
+	}
 	launcher.Main() // does not return in a launcher, which tests with a real driver start
 	dir, err := os.MkdirTemp("", "davy-runtimes-")
 	if err != nil {

@@ -38,16 +38,20 @@ type verdict struct {
 
 // serve runs one invocation. It reports whether the environment lives on.
 func (e *environment) serve(j job) bool {
+	if e.es.closed() {
+		j.done <- result{err: ErrClosed}
+		return false
+	}
 	if err := e.thaw(); err != nil {
-		e.dropProcess() // a runtime that cannot be woken is started anew
+		e.shutdown(reasonFailure) // a runtime that cannot be woken is started anew
 	}
 	started := time.Now()
 	deadline := started.Add(e.fn.Timeout)
 	e.rec.begin(j.inv.Tail)
 
 	if p := e.current.Load(); p != nil && !p.rests(deadline) {
-		e.lastWords() // it ended after its last answer
-		e.dropProcess()
+		e.lastWords(p) // it ended after its last answer
+		e.shutdown(reasonFailure)
 	}
 	var v verdict
 	if e.current.Load() == nil {
@@ -60,8 +64,8 @@ func (e *environment) serve(j job) bool {
 			return false
 		}
 		if fail != nil {
-			e.rec.line(initReportLine(time.Since(started), phaseInvoke, fail.status, fail.errorType))
-			e.rec.line(startLine(j.inv.RequestID, e.fn.Version))
+			e.rec.platform(initReportLine(time.Since(started), phaseInvoke, fail.status, fail.errorType))
+			e.rec.platform(startLine(j.inv.RequestID, e.fn.Version))
 			v = verdict{payload: fail.payload(j.inv.RequestID), failed: true, status: fail.status, errorType: fail.errorType}
 			if fail.line != nil {
 				v.line = fail.line(j.inv.RequestID)
@@ -69,14 +73,20 @@ func (e *environment) serve(j job) bool {
 			return e.finish(j, v, time.Since(started))
 		}
 	}
-	e.rec.line(startLine(j.inv.RequestID, e.fn.Version))
-	v = e.invoke(e.current.Load(), j.inv, deadline)
+	e.rec.platform(startLine(j.inv.RequestID, e.fn.Version))
+	p := e.current.Load()
+	e.announce(p, j.inv, deadline)
+	v = e.invoke(p, j.inv, deadline)
+	if p.extended {
+		return e.finishExtended(j, v, p, started, deadline)
+	}
 	return e.finish(j, v, time.Since(started))
 }
 
 // restart gives an environment whose runtime has ended another one.
 func (e *environment) restart(deadline time.Time) (*failure, error) {
 	began := time.Now()
+	e.phase = phaseInvoke
 	launch, err := e.prepare()
 	if err != nil {
 		return nil, err
@@ -164,6 +174,9 @@ var errLost = fmt.Errorf("%w: the launcher has ended", sandbox.ErrUnavailable)
 // broken is the verdict on an invocation whose runtime gave no answer: it took
 // too long, ended, or spoke nonsense.
 func (e *environment) broken(p *process, inv Invocation, err error, deadline time.Time) verdict {
+	if v, ok := e.extensionVerdict(p, inv, err); ok {
+		return v
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		e.measure(p)
 		p.sb.Kill()
@@ -216,7 +229,7 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 		out.LogTail = e.epilogue(v, r)
 	}
 	p := e.current.Load()
-	sound := v.reuse && p != nil && !finished(p.sb)
+	sound := v.reuse && p != nil && !p.finished()
 	alive := false
 	switch {
 	case sound:
@@ -231,7 +244,7 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 		e.epilogue(v, r)
 	}
 	if !sound {
-		e.dropProcess()
+		e.shutdown(reasonFailure)
 	}
 	return alive
 }
@@ -253,12 +266,12 @@ func (e *environment) epilogue(v verdict, r report) []byte {
 	if p := e.current.Load(); p != nil && e.measurable(v, r) {
 		e.measure(p)
 	}
-	r.maxUsedMB = min((e.peak+(1<<20)-1)>>20, int64(e.fn.MemoryMB))
+	r.maxUsedMB = e.maxUsedMB()
 	if v.line != "" {
-		e.rec.line(v.line)
+		e.rec.platform(v.line)
 	}
-	e.rec.line(endLine(r.requestID))
-	e.rec.line(r.line())
+	e.rec.platform(endLine(r.requestID))
+	e.rec.platform(r.line())
 	return e.rec.end()
 }
 
@@ -278,11 +291,15 @@ func (e *environment) measure(p *process) {
 	}
 }
 
+func (e *environment) maxUsedMB() int64 {
+	return min((e.peak+(1<<20)-1)>>20, int64(e.fn.MemoryMB))
+}
+
 // rests waits until the runtime has done what it had to do after its last
 // answer. It reports false when the runtime ended instead: the function is not
 // to blame in the invocation that comes next.
 func (p *process) rests(deadline time.Time) bool {
-	if finished(p.sb) {
+	if p.finished() {
 		return false
 	}
 	resting := p.ch.resting()
@@ -296,7 +313,7 @@ func (p *process) rests(deadline time.Time) bool {
 	select {
 	case <-resting:
 		return true
-	case <-p.sb.Done():
+	case <-p.ended():
 		return false
 	case <-timer.C:
 		return true // and will time out

@@ -76,8 +76,10 @@ func signalName(s syscall.Signal) string { return s.String() }
 // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-view.html
 
 func initStartLine(family string, version, region, hash string) string {
-	return fmt.Sprintf("INIT_START Runtime Version: %s:%s\tRuntime Version ARN: arn:aws:lambda:%s::runtime:%s\n", family, version, region, hash)
+	return fmt.Sprintf("INIT_START Runtime Version: %s:%s\tRuntime Version ARN: %s\n", family, version, runtimeARN(region, hash))
 }
+
+func runtimeARN(region, hash string) string { return "arn:aws:lambda:" + region + "::runtime:" + hash }
 
 func initReportLine(d time.Duration, phase, status, errorType string) string {
 	line := fmt.Sprintf("INIT_REPORT Init Duration: %s ms\tPhase: %s\tStatus: %s", millis(d), phase, status)
@@ -120,12 +122,8 @@ type report struct {
 
 func (r report) line() string {
 	var b strings.Builder
-	bill := r.duration
-	if !r.ahead {
-		bill += r.init
-	}
 	fmt.Fprintf(&b, "REPORT RequestId: %s\tDuration: %s ms\tBilled Duration: %d ms\tMemory Size: %d MB\tMax Memory Used: %d MB\t",
-		r.requestID, millis(r.duration), billed(bill), r.memoryMB, r.maxUsedMB)
+		r.requestID, millis(r.duration), r.billed(), r.memoryMB, r.maxUsedMB)
 	if r.init > 0 {
 		fmt.Fprintf(&b, "Init Duration: %s ms\t", millis(r.init))
 	}
@@ -142,10 +140,19 @@ func (r report) line() string {
 	return b.String()
 }
 
+// billed is the billed duration in milliseconds: the init phase counts, unless
+// it was ahead of the invocation.
+func (r report) billed() int64 {
+	if r.ahead {
+		return billed(r.duration)
+	}
+	return billed(r.duration + r.init)
+}
+
 func millis(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond)) }
 
 // billed rounds up to the millisecond, as Lambda has since it bills by the
-// millisecond; the init phase counts.
+// millisecond.
 func billed(d time.Duration) int64 {
 	return int64(math.Ceil(float64(d) / float64(time.Millisecond)))
 }

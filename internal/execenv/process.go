@@ -9,26 +9,25 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
-
-	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"davy/internal/runtimes"
 	"davy/internal/sandbox"
+	"davy/internal/sandbox/starter"
+	"github.com/miekg/dns"
 )
 
-// Sockets of each environment: the gateway and the names that lead to it. Those
-// of custom runtimes have the Runtime API besides.
+// Sockets of each environment: the gateway, the names that lead to it, and the
+// APIs that Lambda has inside.
 var listenSockets = []string{
 	"tcp:" + Address + ":443",
 	"tcp:" + Address + ":80",
 	"udp:" + Address + ":53",
 	"tcp:" + Address + ":53",
+	"tcp:" + runtimeAPIAddress,
 }
 
-const listenHTTPS, listenHTTP, listenUDPNames, listenTCPNames, listenRuntimeAPI = 0, 1, 2, 3, 4
+const listenHTTPS, listenHTTP, listenUDPNames, listenTCPNames, listenLocalAPI = 0, 1, 2, 3, 4
 
 // Door takes the connections that functions make to AWS's host names, TLS and
 // plain. Serve returns when the listener is closed.
@@ -47,6 +46,11 @@ type seed struct {
 	// which other runtimes get when they are assigned to a function.
 	program string
 	env     map[string]string
+	// Programs of external extensions, the folder of what starts them, and
+	// their environment.
+	extensions   []string
+	starter      string
+	extensionEnv []string
 }
 
 // function is the function as far as a process must know it when it starts.
@@ -62,26 +66,43 @@ func (s seed) function() Function {
 type process struct {
 	sb      sandbox.Sandbox
 	ch      control
-	output  *os.File // of stdout and stderr
+	api     *localAPI
+	output  *outlet // of the runtime
 	wg      sync.WaitGroup
 	closers []io.Closer
 	addrs   []net.Addr // of its sockets, in the order of listenSockets
 
-	outputMu  sync.Mutex
-	onOutput  func([]byte) // nil until a function is assigned
-	outputBuf []byte
+	// Of an environment with external extensions; else nil.
+	crew      *crew
+	telemetry *telemetry
+	voices    []*outlet // of the extensions
+	runtime   starter.Run
+	files     int // descriptors of the runtime
+
+	extended bool // there are extensions, internal ones too: known when the init phase ends
 }
+
+// ended is closed when the runtime has ended, or what it cannot be without.
+func (p *process) ended() <-chan struct{} {
+	if p.crew != nil {
+		return p.crew.broken
+	}
+	return p.sb.Done()
+}
+
+func (p *process) finished() bool { return isClosed(p.ended()) }
 
 // boot starts a runtime and its services. It does not wait for it.
 func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process, err error) {
-	p := &process{outputBuf: make([]byte, 16<<10)}
-	ch, theirs, err := newControl(s.launch)
+	p := &process{}
+	ch, api, theirs, err := newControl(s.launch)
 	if err != nil {
 		return nil, err
 	}
-	p.ch = ch
+	p.ch, p.api = ch, api
+	p.files = len(theirs)
 	var childOutput *os.File
-	p.output, childOutput, err = pipe(ourRead)
+	p.output, childOutput, err = newOutlet()
 	if err != nil {
 		closeAll(theirs)
 		ch.close()
@@ -105,7 +126,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 		Files:  theirs,
 		Stdout: childOutput,
 		Stderr: childOutput,
-		Listen: es.withDevice(sockets(s.launch)),
+		Listen: es.withDevice(listenSockets),
 	}
 	switch {
 	case s.program != "":
@@ -125,6 +146,15 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 			spec.Args = slices.Concat([]string{wrapper}, spec.Args)
 		}
 	}
+	if len(s.extensions) > 0 {
+		var files []*os.File
+		files, err = p.addCrew(ctx, &spec, s)
+		theirs = append(theirs, files...)
+		if err != nil {
+			return nil, err
+		}
+		p.api.telemetry = p.telemetry
+	}
 	p.sb, err = es.cfg.Driver.Create(ctx, spec)
 	if errors.Is(err, sandbox.ErrUnavailable) && s.fn != nil && es.pool.relieve() {
 		p.sb, err = es.cfg.Driver.Create(ctx, spec) // the machine is full, of spares too
@@ -135,7 +165,9 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 	if err := es.attend(p, spec.Listen); err != nil {
 		return nil, err
 	}
-	p.wg.Go(p.pumpOutput)
+	for _, o := range append(p.voices, p.output) {
+		p.wg.Go(o.pump)
+	}
 	return p, nil
 }
 
@@ -159,15 +191,15 @@ func (es *Environments) attend(p *process, wanted []string) error {
 		return err
 	}
 	if api, ok := p.ch.(*runtimeAPI); ok {
-		l, err := net.FileListener(files[listenRuntimeAPI])
-		if err != nil {
-			return fmt.Errorf("listen inside the sandbox: %w", err)
-		}
-		api.ended = p.sb.Done()
-		p.wg.Go(func() {
-			_ = api.serve(l) // ends with an error when it is closed by end
-		})
+		api.ended = p.ended()
 	}
+	local, err := net.FileListener(files[listenLocalAPI])
+	if err != nil {
+		return fmt.Errorf("listen inside the sandbox: %w", err)
+	}
+	p.wg.Go(func() {
+		_ = p.api.serve(local) // ends with an error when it is closed by end
+	})
 	for _, i := range []int{listenHTTPS, listenHTTP} {
 		l, err := net.FileListener(files[i])
 		if err != nil {
@@ -206,48 +238,21 @@ func (es *Environments) attend(p *process, wanted []string) error {
 	return nil
 }
 
-// pumpOutput passes on what the runtime and its children write to stdout and
-// stderr, until all of them have ended.
-func (p *process) pumpOutput() {
-	raw, err := p.output.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Read(func(fd uintptr) bool { return p.readOutput(int(fd)) })
-}
-
 // drainOutput passes on what was written up to now.
 func (p *process) drainOutput() {
-	raw, err := p.output.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { p.readOutput(int(fd)) })
-}
-
-// readOutput reads until nothing is left. It reports whether the pipe ended.
-func (p *process) readOutput(fd int) (ended bool) {
-	p.outputMu.Lock()
-	defer p.outputMu.Unlock()
-	for {
-		n, err := unix.Read(fd, p.outputBuf)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-		case errors.Is(err, syscall.EAGAIN):
-			return false
-		case err != nil || n <= 0:
-			return true
-		case p.onOutput != nil:
-			p.onOutput(p.outputBuf[:n])
-		}
+	p.output.drain()
+	for _, o := range p.voices {
+		o.drain()
 	}
 }
 
 // record sends the process's output to r from now on.
 func (p *process) record(r *recorder) {
-	p.outputMu.Lock()
-	defer p.outputMu.Unlock()
-	p.onOutput = r.output
+	r.tell(p.telemetry)
+	p.output.to(r.output)
+	for _, o := range p.voices {
+		o.to(r.voice())
+	}
 }
 
 // awaitBooted waits until the bootstrap waits for its function.
@@ -262,8 +267,11 @@ func (p *process) awaitBooted(deadline time.Time) error {
 	return nil
 }
 
-// exited waits for the end of all processes and tells how it came.
+// exited waits for the end of the runtime and tells how it came.
 func (p *process) exited(deadline time.Time) sandbox.Exit {
+	if p.crew != nil {
+		return p.crew.runtimeExit(p.sb, deadline)
+	}
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	select {
@@ -275,8 +283,9 @@ func (p *process) exited(deadline time.Time) sandbox.Exit {
 	return p.sb.Exit()
 }
 
-// end kills the runtime and waits until nothing of it is left.
+// end kills what runs and waits until nothing of it is left.
 func (p *process) end() {
+	p.telemetry.close()
 	if p.sb != nil {
 		p.sb.Kill()
 		<-p.sb.Done()
@@ -285,7 +294,13 @@ func (p *process) end() {
 		c.Close()
 	}
 	p.ch.close()
-	p.output.Close()
+	p.api.close()
+	for _, o := range append(p.voices, p.output) {
+		o.file.Close()
+	}
+	if p.crew != nil {
+		p.crew.close()
+	}
 	p.wg.Wait()
 }
 

@@ -3,6 +3,7 @@ package execenv
 import (
 	"bytes"
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,10 +21,32 @@ type recorder struct {
 	stream LogStream
 	ctx    context.Context // of the environments: lines outlive a caller
 
-	mu      sync.Mutex
-	tail    []byte
-	keep    bool
-	partial []byte // of a line not yet ended
+	mu        sync.Mutex
+	tail      []byte
+	keep      bool
+	partial   lineBuffer // of the runtime's output
+	telemetry *telemetry // nil: nobody asked
+}
+
+// Categories of telemetry; the platform's own lines are events of their own.
+const (
+	fromPlatform  = ""
+	fromFunction  = "function"
+	fromExtension = "extension"
+)
+
+// tell passes lines on to the extensions, too, from now on.
+func (r *recorder) tell(t *telemetry) {
+	r.mu.Lock()
+	r.telemetry = t
+	r.mu.Unlock()
+	if t == nil {
+		return
+	}
+	t.subscribed = func(name string, types []string) {
+		r.platform(subscriptionLine(name, types))
+		t.emit(time.Now(), "platform.telemetrySubscription", namedRecord{Name: name, State: "Subscribed", Types: types})
+	}
 }
 
 // begin starts a new invocation's tail.
@@ -33,43 +56,48 @@ func (r *recorder) begin(keepTail bool) {
 	r.tail, r.keep = r.tail[:0], keepTail
 }
 
-// line records one event. It ends what was written of a line before it.
-func (r *recorder) line(text string) {
+// line records one event of the function's. It ends what was written of a line
+// before it.
+func (r *recorder) line(text string) { r.event(text, fromFunction) }
+
+// platform records a line of Lambda's own.
+func (r *recorder) platform(text string) { r.event(text, fromPlatform) }
+
+func (r *recorder) event(text, from string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flush()
-	r.emit(text)
+	r.emit(text, from)
 }
 
 // output records what was written to stdout or stderr: a line is an event.
 func (r *recorder) output(b []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(b) > 0 {
-		end := bytes.IndexByte(b, '\n') + 1
-		if end == 0 {
-			end = len(b)
-		}
-		end = min(end, maxEvent-len(r.partial))
-		r.partial = append(r.partial, b[:end]...)
-		b = b[end:]
-		if r.partial[len(r.partial)-1] == '\n' || len(r.partial) == maxEvent {
-			r.flush()
-		}
+	r.partial.split(b, func(text string) { r.emit(text, fromFunction) })
+}
+
+// voice records the output of one extension.
+func (r *recorder) voice() func([]byte) {
+	var partial lineBuffer
+	return func(b []byte) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		partial.split(b, func(text string) { r.emit(text, fromExtension) })
 	}
 }
 
 func (r *recorder) flush() {
-	if len(r.partial) == 0 {
-		return
-	}
-	r.emit(string(r.partial))
-	r.partial = r.partial[:0]
+	r.partial.flush(func(text string) { r.emit(text, fromFunction) })
 }
 
-func (r *recorder) emit(text string) {
+func (r *recorder) emit(text, from string) {
+	now := time.Now()
 	if r.sink != nil {
-		r.sink.Write(r.ctx, r.stream, time.Now(), text)
+		r.sink.Write(r.ctx, r.stream, now, text)
+	}
+	if from != fromPlatform {
+		r.telemetry.line(now, from, strings.TrimSuffix(text, "\n"))
 	}
 	if !r.keep {
 		return
@@ -78,6 +106,32 @@ func (r *recorder) emit(text string) {
 	if len(r.tail) > 2*maxTail {
 		r.tail = append(r.tail[:0], r.tail[len(r.tail)-maxTail:]...)
 	}
+}
+
+// lineBuffer cuts output into lines.
+type lineBuffer []byte
+
+func (l *lineBuffer) split(b []byte, emit func(string)) {
+	for len(b) > 0 {
+		end := bytes.IndexByte(b, '\n') + 1
+		if end == 0 {
+			end = len(b)
+		}
+		end = min(end, maxEvent-len(*l))
+		*l = append(*l, b[:end]...)
+		b = b[end:]
+		if (*l)[len(*l)-1] == '\n' || len(*l) == maxEvent {
+			l.flush(emit)
+		}
+	}
+}
+
+func (l *lineBuffer) flush(emit func(string)) {
+	if len(*l) == 0 {
+		return
+	}
+	emit(string(*l))
+	*l = (*l)[:0]
 }
 
 // end returns the last 4 KB of the invocation's lines.

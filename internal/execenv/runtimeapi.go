@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -15,20 +14,15 @@ import (
 	"time"
 )
 
-// runtimeAPIAddress is AWS_LAMBDA_RUNTIME_API inside an environment.
-const runtimeAPIAddress = Address + ":9001"
-
 // runtimeAPI is the HTTP interface of custom runtimes, version 2018-06-01, for
 // one environment.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 type runtimeAPI struct {
-	server *http.Server
-	frames chan frame // what the runtime said; holds one of each phase
-	events chan event // to the request that waits for the next
-	closed chan struct{}
+	*localAPI
+	frames chan frame      // what the runtime said; holds one of each phase
+	events chan event      // to the request that waits for the next
 	ended  <-chan struct{} // of the runtime's process
 	told   bool            // that it is booted, of which this API knows nothing
-	busy   sync.WaitGroup  // requests
 
 	mu      sync.Mutex
 	phase   phase
@@ -56,52 +50,16 @@ const (
 
 func newRuntimeAPI() *runtimeAPI {
 	a := &runtimeAPI{
-		frames: make(chan frame, 2), events: make(chan event), closed: make(chan struct{}),
+		frames: make(chan frame, 2), events: make(chan event),
 		phase: phaseStarted, rest: make(chan struct{}),
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", a.next)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", a.response)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", a.invocationError)
-	mux.HandleFunc("POST /2018-06-01/runtime/init/error", a.initError)
-	mux.HandleFunc("GET /2018-06-01/ping", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "pong")
+	a.localAPI = newLocalAPI(func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", a.next)
+		mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", a.response)
+		mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", a.invocationError)
+		mux.HandleFunc("POST /2018-06-01/runtime/init/error", a.initError)
 	})
-	// No time limits: the runtime is frozen between its invocations. It can
-	// hold up nobody but itself.
-	a.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !a.admit() {
-			return
-		}
-		defer a.busy.Done()
-		mux.ServeHTTP(w, r)
-	})}
 	return a
-}
-
-// serve answers the runtime until close.
-func (a *runtimeAPI) serve(l net.Listener) error { return a.server.Serve(l) }
-
-// admit counts a request in, unless close has begun.
-func (a *runtimeAPI) admit() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	select {
-	case <-a.closed:
-		return false
-	default:
-		a.busy.Add(1)
-		return true
-	}
-}
-
-// close implements control.
-func (a *runtimeAPI) close() {
-	a.mu.Lock()
-	close(a.closed)
-	a.mu.Unlock()
-	a.server.Close()
-	a.busy.Wait()
 }
 
 // send implements control. A custom runtime is given its function when it

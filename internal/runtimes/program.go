@@ -22,10 +22,19 @@ func (s *Store) Program(file string) (string, error) {
 	if s.cfg.BootDir == "" {
 		return "", errors.New("runtimes: a store without BootDir has no programs")
 	}
+	s.programs.Lock()
+	defer s.programs.Unlock()
+	if s.program[file] != "" {
+		return s.program[file], nil
+	}
 	dir, err := s.writeProgram(file)
 	if err != nil {
 		return "", fmt.Errorf("copy the program: %w", err)
 	}
+	if s.program == nil {
+		s.program = map[string]string{}
+	}
+	s.program[file] = dir
 	return dir, nil
 }
 

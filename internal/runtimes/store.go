@@ -34,6 +34,9 @@ type Store struct {
 	boot map[string]string // bootstrap name → folder
 	host func() (hostNode, error)
 
+	programs sync.Mutex
+	program  map[string]string // folder of this program, by its file's name
+
 	mu      sync.Mutex
 	pythons map[int]func() (hostPython, error) // by minor version
 }

@@ -26,6 +26,7 @@ import (
 	"davy/internal/operator"
 	"davy/internal/runtimes"
 	"davy/internal/s3"
+	"davy/internal/sandbox/starter"
 	"davy/internal/sigv4"
 	"davy/internal/state/sqlite"
 )
@@ -191,6 +192,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	environments, err = execenv.New(ctx, execenv.Config{
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
 		Logs: sink, Door: inside, Egress: egress, TrustCA: true, Suffixes: []string{awsDomain},
+		Starter:    func() (string, error) { return installed.Program(starter.File) },
 		PoolMemory: int64(cfg.PoolMemory) << 20, Observer: meter, Log: cfg.Log,
 	})
 	if err != nil {

@@ -136,7 +136,7 @@ func (r *rootPlan) close() {
 var generated = []wire.Mount{
 	{Target: "/etc/passwd", Source: "root:x:0:0:root:/root:/sbin/nologin\nsbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"},
 	{Target: "/etc/group", Source: "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n"},
-	{Target: "/etc/hosts", Source: "127.0.0.1 localhost\n"},
+	{Target: "/etc/hosts", Source: "127.0.0.1 localhost\n127.0.0.1 sandbox.localdomain sandbox\n"},
 	{Target: "/etc/hostname", Source: "localhost\n"},
 	{Target: "/etc/resolv.conf", Source: "nameserver 169.254.100.1\noptions timeout:1 attempts:2\n"},
 	{Target: "/etc/nsswitch.conf", Source: "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"},

@@ -22,6 +22,7 @@ const T = Object.freeze({
   INIT: 1,
   INVOKE: 2,
   WARM: 3,
+  TERMINATE: 4,
   BOOTED: 16,
   READY: 17,
   INIT_ERROR: 18,

@@ -69,6 +69,7 @@ channel.open((type, body) => {
   const [meta, payload] = channel.split(body);
   if (type === T.INIT) init(meta);
   else if (type === T.WARM) warm(meta.modules);
+  else if (type === T.TERMINATE) process.kill(process.pid, 'SIGTERM');
   else if (type === T.INVOKE && run !== null) run(meta, payload);
 });
 booted();

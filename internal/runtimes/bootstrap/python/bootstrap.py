@@ -109,6 +109,8 @@ def main():
         kind, meta, payload = channel.receive()
         if kind == channel.INVOKE:
             invoke(handler, meta, payload)
+        elif kind == channel.TERMINATE:
+            os.kill(os.getpid(), 15)  # SIGTERM
 
 
 main()

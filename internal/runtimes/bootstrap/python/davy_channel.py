@@ -15,6 +15,7 @@ from _thread import RLock
 
 INIT = 1
 INVOKE = 2
+TERMINATE = 4
 BOOTED = 16
 READY = 17
 INIT_ERROR = 18

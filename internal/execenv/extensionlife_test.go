@@ -1,0 +1,509 @@
+package execenv
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"davy/internal/sandbox/starter"
+)
+
+// playExtension is what the test binary does as an external extension: its file
+// name says how it behaves, in words joined by dots.
+func playExtension() {
+	name := filepath.Base(os.Args[0])
+	does := func(word string) bool { return slices.Contains(strings.Split(name, "."), word) }
+	api := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API")
+	id := ""
+	ask := func(method, path, body string, headers ...string) (string, http.Header) {
+		r, err := http.NewRequest(method, api+path, strings.NewReader(body))
+		if err != nil {
+			panic(err)
+		}
+		r.Header.Set("Lambda-Extension-Name", name)
+		if id != "" {
+			r.Header.Set(extensionHeader, id)
+		}
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			fmt.Println(name, err)
+			os.Exit(70)
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return fmt.Sprint(res.StatusCode, " ", strings.TrimSpace(string(b))), res.Header
+	}
+	if does("silent") {
+		select {}
+	}
+	if does("exit") {
+		os.Exit(4)
+	}
+	events := `["INVOKE","SHUTDOWN"]`
+	if does("invokeonly") {
+		events = `["INVOKE"]`
+	}
+	answer, header := ask("POST", "/2020-01-01/extension/register", `{"events":`+events+`}`, "Lambda-Extension-Accept-Feature", "accountId")
+	id = header.Get(extensionHeader)
+	if does("talk") {
+		fmt.Println(name, "registered", answer)
+		_, handler := os.LookupEnv("_HANDLER")
+		fmt.Println(name, "environment", os.Getenv("MINE"), os.Getenv("AWS_ACCESS_KEY_ID"), handler, os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))
+	}
+	if does("initerror") {
+		answer, _ := ask("POST", "/2020-01-01/extension/init/error", `{}`, "Lambda-Extension-Function-Error-Type", "Mine.Odd")
+		fmt.Println(name, answer)
+		os.Exit(0)
+	}
+	if does("telemetry") || does("tcp") {
+		listenTelemetry(name, does("tcp"), ask)
+	}
+	if does("deaf") {
+		l, err := net.Listen("tcp", "sandbox.localdomain:8099")
+		if err != nil {
+			panic(err)
+		}
+		defer l.Close()
+		answer, _ = ask("PUT", "/2022-07-01/telemetry", `{"schemaVersion":"2022-12-13","types":["platform","function"],"buffering":{"timeoutMs":25,"maxItems":1000},"destination":{"protocol":"HTTP","URI":"http://sandbox.localdomain:8099/"}}`)
+		fmt.Println(name, answer)
+	}
+	for n := 1; ; n++ {
+		answer, _ := ask("GET", "/2020-01-01/extension/event/next", "")
+		var e struct {
+			EventType, ShutdownReason, RequestID string
+			DeadlineMs                           int64
+		}
+		if _, body, ok := strings.Cut(answer, " "); !ok || json.Unmarshal([]byte(body), &e) != nil || e.EventType == "" {
+			fmt.Println(name, answer)
+			os.Exit(71)
+		}
+		switch {
+		case e.EventType == eventShutdown && does("stubborn"):
+			fmt.Println(name, "goes on")
+			select {}
+		case e.EventType == eventShutdown:
+			left := time.Until(time.UnixMilli(e.DeadlineMs))
+			fmt.Println(name, "shutdown", e.ShutdownReason, left > 500*time.Millisecond && left <= 2*time.Second)
+			os.Exit(0)
+		}
+		if does("talk") {
+			fmt.Println(name, "invoke", e.RequestID)
+		}
+		if does("crash") && n == 2 {
+			os.Exit(9)
+		}
+		if does("exiterror") && n == 2 {
+			ask("POST", "/2020-01-01/extension/exit/error", `{}`, "Lambda-Extension-Function-Error-Type", "Mine.Odd")
+			os.Exit(1)
+		}
+		if does("hang") && n == 2 {
+			select {}
+		}
+		if does("slow") {
+			time.Sleep(200 * time.Millisecond)
+			fmt.Println(name, "done")
+		}
+	}
+}
+
+// listenTelemetry prints what it receives, as one line for each event, on
+// stderr, and not the category that this is.
+func listenTelemetry(name string, tcp bool, ask func(method, path, body string, headers ...string) (string, http.Header)) {
+	l, err := net.Listen("tcp", "sandbox.localdomain:8080")
+	if err != nil {
+		fmt.Println(name, err)
+		os.Exit(72)
+	}
+	out, err := os.OpenFile("/tmp/telemetry", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		panic(err)
+	}
+	destination := `{"protocol":"HTTP","URI":"http://sandbox.localdomain:8080/in"}`
+	if tcp {
+		destination = `{"protocol":"TCP","port":8080}`
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { _, _ = io.Copy(out, c) }()
+			}
+		}()
+	} else {
+		go http.Serve(l, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			var events []json.RawMessage
+			if err := json.NewDecoder(r.Body).Decode(&events); err != nil || r.Method != "POST" || r.URL.Path != "/in" {
+				fmt.Fprintln(out, "bad request", err, r.Method, r.URL)
+			}
+			fmt.Fprintf(out, "%s\n", bytes.Join(rawBytes(events), []byte("\n")))
+		}))
+	}
+	answer, _ := ask("PUT", "/2022-07-01/telemetry", `{"schemaVersion":"2022-12-13","types":["platform","function","extension"],"buffering":{"timeoutMs":25},"destination":`+destination+`}`)
+	if answer != `200 "OK"` {
+		fmt.Println(name, answer)
+	}
+}
+
+func rawBytes(events []json.RawMessage) [][]byte {
+	var v [][]byte
+	for _, e := range events {
+		v = append(v, e)
+	}
+	return v
+}
+
+// extended adds external extensions to a function.
+func (b *bench) extended(f Function, names ...string) Function {
+	b.t.Helper()
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, n := range names {
+		files["extensions/"+n] = string(exe)
+	}
+	layer := b.function(files)
+	for _, n := range names {
+		makeExecutable(b.t, b, layer, "extensions/"+n)
+	}
+	f.Layers = []string{layer.CodeSHA256}
+	return f
+}
+
+// newExtensionBench is a bench on the real driver that can start extensions.
+func newExtensionBench(t *testing.T, change func(*Config)) *bench {
+	return newSandboxedBench(t, func(c *Config) {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		exe, err := os.ReadFile("/proc/self/exe")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, starter.File), exe, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Starter = func() (string, error) { return dir, nil }
+		if change != nil {
+			change(c)
+		}
+	})
+}
+
+// logged are the lines of the log that begin so, without what varies.
+func (b *bench) logged(prefixes ...string) []string {
+	var v []string
+	for _, l := range b.logs.all() {
+		for _, p := range prefixes {
+			if strings.HasPrefix(l, p) {
+				v = append(v, strings.TrimSuffix(l, "\n"))
+			}
+		}
+	}
+	return v
+}
+
+func (b *bench) expectLogged(want []string, prefixes ...string) {
+	b.t.Helper()
+	if got := b.logged(prefixes...); !slices.Equal(got, want) {
+		b.t.Errorf("log\n %s\nwant\n %s\nof all %q", strings.Join(got, "\n "), strings.Join(want, "\n "), b.logs.all())
+	}
+}
+
+var runtimesWithExtensions = []struct {
+	name string
+	make func(b *bench) Function
+}{
+	{"managed", func(b *bench) Function { return b.js(`let n = 0; exports.handler = async () => ++n`) }},
+	{"custom", func(b *bench) Function { return b.custom("") }},
+}
+
+func TestExtension_LifeOfTheEnvironment(t *testing.T) {
+	for _, rt := range runtimesWithExtensions {
+		t.Run(rt.name, func(t *testing.T) {
+			b := newExtensionBench(t, func(c *Config) {
+				c.Credentials, c.FreezeAfter = sessionOf(Credentials{AccessKeyID: "ASIA"}), time.Nanosecond
+			})
+			f := b.extended(rt.make(b), "a.talk", "b.invokeonly")
+			f.Environment = map[string]string{"MINE": "mine"}
+			for want := range 3 {
+				if got := answer(b.invoke(f, `{}`)); got != fmt.Sprint(want+1) {
+					t.Fatalf("answered %s, want %d; log %q", got, want+1, b.logs.all())
+				}
+			}
+			if err := b.envs.Close(); err != nil {
+				t.Fatal(err)
+			}
+			handler := f.Handler
+			b.expectLogged([]string{
+				`a.talk registered 200 {"functionName":"f","functionVersion":"$LATEST","handler":"` + handler + `","accountId":"000000000000"}`,
+				"a.talk environment mine ASIA false f",
+				"EXTENSION\tName: a.talk\tState: Ready\tEvents: [INVOKE, SHUTDOWN]",
+				"EXTENSION\tName: b.invokeonly\tState: Ready\tEvents: [INVOKE]",
+				"a.talk invoke " + testID, "a.talk invoke " + testID, "a.talk invoke " + testID,
+				"a.talk shutdown spindown true",
+			}, "a.", "b.", "EXTENSION")
+		})
+	}
+}
+
+func TestExtension_Failures(t *testing.T) {
+	for _, tc := range []struct {
+		name, extension string
+		// answers of the first two invocations
+		first, second string
+		line          string // of the log
+		shutdown      string // as the other extension hears of it
+	}{
+		{"exits in init", "exit", "Extension.Crash: exit status 4", "", "EXTENSION\tName: x.exit\tState: Started\tEvents: []", "failure"},
+		{"tells an init error", "initerror", "Extension.InitError: exit code 0", "", "EXTENSION\tName: x.initerror\tState: InitError\tEvents: [INVOKE, SHUTDOWN]\tError Type: Mine.Odd", "failure"},
+		{"crashes", "crash", "1", "", "", "failure"},
+		{"tells an exit error", "exiterror", "1", "", "", "failure"},
+		{"hangs", "hang", "1", "", "", "timeout"},
+	} {
+		for _, rt := range runtimesWithExtensions {
+			t.Run(tc.name+"/"+rt.name, func(t *testing.T) {
+				b := newExtensionBench(t, nil)
+				f := b.extended(rt.make(b), "other", "x."+tc.extension)
+				f.Timeout = 3 * time.Second
+				want := tc.first
+				if kind, reason, failed := strings.Cut(want, ": "); failed {
+					want = "Unhandled: " + kind + ": RequestId: " + testID + " Error: " + reason
+				}
+				if got := answer(b.invoke(f, `{}`)); got != want {
+					t.Fatalf("answered\n %s\nwant\n %s\nlog %q", got, want, b.logs.all())
+				}
+				if tc.first == "1" {
+					// The runtime answers, so the caller never hears of it.
+					if got := answer(b.invoke(f, `{}`)); got != "2" && !strings.HasPrefix(got, "Unhandled: Extension.") {
+						t.Errorf("answered %s", got)
+					}
+				}
+				if err := b.envs.Close(); err != nil {
+					t.Fatal(err)
+				}
+				log := strings.Join(b.logs.all(), "")
+				if !strings.Contains(log, tc.line) {
+					t.Errorf("no %q in the log %s", tc.line, log)
+				}
+				if !strings.Contains(log, "other shutdown "+tc.shutdown+" true") && tc.name != "exits in init" {
+					t.Errorf("the other extension did not hear %q: %s", tc.shutdown, log)
+				}
+				if tc.name == "hangs" && !strings.Contains(log, "Task timed out after 3.00 seconds") {
+					t.Errorf("no timeout in the log %s", log)
+				}
+				if tc.name == "crashes" && !strings.Contains(log, "RequestId: "+testID+" Error: exit status 9\nExtension.Crash\n") {
+					t.Errorf("no crash in the log %s", log)
+				}
+			})
+		}
+	}
+}
+
+func TestExtension_ThatCannotRun(t *testing.T) {
+	b := newExtensionBench(t, func(c *Config) { c.InitTimeout = time.Second })
+	unhandled := func(s string) string {
+		return "Unhandled: " + strings.Replace(s, ": ", ": RequestId: "+testID+" Error: ", 1)
+	}
+	f := b.extended(b.js(`exports.handler = async () => 1`), "x.talk")
+	if err := os.Chmod(filepath.Join(b.code.dirs[f.Layers[0]], "extensions", "x.talk"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := answer(b.invoke(f, `{}`)), unhandled("Extension.LaunchError: fork/exec /opt/extensions/x.talk: permission denied"); got != want {
+		t.Errorf("answered %s, want %s", got, want)
+	}
+	b.expectLogged([]string{
+		"EXTENSION\tName: x.talk\tState: LaunchError\tEvents: []\tError Type: PermissionDenied",
+		"EXTENSION\tName: x.talk\tState: LaunchError\tEvents: []\tError Type: PermissionDenied",
+	}, "EXTENSION")
+
+	var many []string
+	for i := range 11 {
+		many = append(many, fmt.Sprintf("x%02d", i))
+	}
+	f = b.extended(b.js(`exports.handler = async () => 1`), many...)
+	f.ARN += "2"
+	if got, want := answer(b.invoke(f, `{}`)), unhandled("Extension.LaunchError: ErrTooManyExtensions"); got != want {
+		t.Errorf("answered %s, want %s", got, want)
+	}
+
+	// One that never registers uses the init phase up, then the function's time.
+	f = b.extended(b.js(`exports.handler = async () => 1`), "x.silent")
+	f.ARN += "3"
+	f.Timeout = 2 * time.Second
+	if got, want := answer(b.invoke(f, `{}`)), "Unhandled: Sandbox.Timedout: RequestId: "+testID+" Error: Task timed out after 2.00 seconds"; got != want {
+		t.Errorf("answered %s, want %s", got, want)
+	}
+}
+
+func TestExtension_ThatDoesNotLeaveIsKilled(t *testing.T) {
+	b := newExtensionBench(t, nil)
+	f := b.extended(b.js(`process.on("SIGTERM", () => { console.log("runtime ends"); process.exit(0) }); exports.handler = async () => 1`), "x.stubborn", "y.talk")
+	if got := answer(b.invoke(f, `{}`)); got != "1" {
+		t.Fatalf("answered %s; log %q", got, b.logs.all())
+	}
+	if err := b.envs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := strings.Join(b.logs.all(), "")
+	for _, want := range []string{"\tINFO\truntime ends\n", "x.stubborn goes on\n", "y.talk shutdown spindown true\n"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %q in %s", want, log)
+		}
+	}
+}
+
+// The caller has its answer while extensions still work.
+func TestExtension_SlowOnesDoNotDelayTheAnswer(t *testing.T) {
+	b := newExtensionBench(t, nil)
+	f := b.extended(b.js(`exports.handler = async () => 1`), "x.slow")
+	out, err := b.envs.Invoke(t.Context(), f, Invocation{RequestID: testID, InvokedARN: f.ARN, Payload: []byte(`{}`)})
+	if err != nil || string(out.Payload) != "1" {
+		t.Fatalf("Invoke = %s, %v", out.Payload, err)
+	}
+	b.logs.await(t, "REPORT")
+	lines := b.logged("x.slow done", "END", "REPORT")
+	if len(lines) != 3 || lines[0] != "x.slow done" {
+		t.Errorf("log %q", lines)
+	}
+	var ms float64
+	if _, err := fmt.Sscanf(lines[2][strings.Index(lines[2], "Duration: "):], "Duration: %f ms", &ms); err != nil || ms < 200 {
+		t.Errorf("the invocation lasted %v ms, %v: less than its extension", ms, err)
+	}
+}
+
+// An internal extension is part of a runtime that was booted for no function in
+// particular.
+func TestExtension_Internal(t *testing.T) {
+	b := newExtensionBench(t, nil)
+	f := b.function(map[string]string{"index.mjs": `
+const api = "http://" + process.env.AWS_LAMBDA_RUNTIME_API + "/2020-01-01/extension";
+const events = [];
+const register = (events) => fetch(api + "/register", { method: "POST", headers: { "Lambda-Extension-Name": "inside" }, body: JSON.stringify({ events }) });
+const refused = await register(["SHUTDOWN"]);
+events.push(refused.status + " " + (await refused.json()).errorType);
+const id = (await register(["INVOKE"])).headers.get("lambda-extension-identifier");
+(async () => {
+  for (;;) {
+    const r = await fetch(api + "/event/next", { headers: { "Lambda-Extension-Identifier": id } });
+    events.push((await r.json()).eventType);
+  }
+})();
+process.on("SIGTERM", () => { console.log("runtime ends"); process.exit(0) });
+export const handler = async ({ seen }) => {
+  while (events.length < 1 + seen) await new Promise((r) => setTimeout(r, 1));
+  return events;
+};
+`})
+	f.Runtime = "nodejs22.x"
+	for n, want := range []string{`["403 Extension.InvalidEventType","INVOKE"]`, `["403 Extension.InvalidEventType","INVOKE","INVOKE"]`} {
+		if got := answer(b.invoke(f, fmt.Sprintf(`{"seen":%d}`, n+1))); got != want {
+			t.Fatalf("answered %s, want %s; log %q", got, want, b.logs.all())
+		}
+	}
+	if err := b.envs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.expectLogged([]string{"EXTENSION\tName: inside\tState: Ready\tEvents: [INVOKE]"}, "EXTENSION")
+	if log := strings.Join(b.logs.all(), ""); !strings.Contains(log, "\tINFO\truntime ends\n") {
+		t.Errorf("the runtime did not hear of the end: %s", log)
+	}
+}
+
+// Golden: the events of an environment's life, without times and sizes.
+func TestExtension_Telemetry(t *testing.T) {
+	varies := regexp.MustCompile(`("(?:time|start|instanceId|runtimeVersion|runtimeVersionArn)":)"[^"]*"|("(?:durationMs|initDurationMs|billedDurationMs|maxMemoryUsedMB)":)[0-9.e+-]+`)
+	for _, protocol := range []string{"telemetry", "tcp"} {
+		t.Run(protocol, func(t *testing.T) {
+			b := newExtensionBench(t, nil)
+			f := b.extended(b.js(`const fs = require("fs");
+exports.handler = async (e) => {
+  if (e.read) { for (;;) { // until the first invocation's report has come
+    const text = fs.readFileSync("/tmp/telemetry", "utf8");
+    if (text.includes("platform.report")) return text;
+    await new Promise((r) => setTimeout(r, 10));
+  } }
+  process.stdout.write("plain\n"); return 1 }`), "x.talk."+protocol)
+			if got := answer(b.invoke(f, `{}`)); got != "1" {
+				t.Fatalf("answered %s; log %q", got, b.logs.all())
+			}
+			var text string
+			if err := json.Unmarshal([]byte(answer(b.invoke(f, `{"read":1}`))), &text); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(text) {
+				line = varies.ReplaceAllString(strings.TrimSpace(line), `$1$2"…"`)
+				line = strings.ReplaceAll(line, testID, "ID")
+				if strings.Contains(line, `"type":"platform.start"`) && slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, `"platform.report"`) }) {
+					break // of the second invocation
+				}
+				got = append(got, line)
+			}
+			name := "x.talk." + protocol
+			want := []string{
+				`{"time":"…","type":"platform.initStart","record":{"initializationType":"on-demand","phase":"init","functionName":"f","functionVersion":"$LATEST","instanceId":"…","instanceMaxMemory":268435456,"runtimeVersion":"…","runtimeVersionArn":"…"}}`,
+				`{"time":"…","type":"extension","record":"` + name + ` registered 200 {\"functionName\":\"f\",\"functionVersion\":\"$LATEST\",\"handler\":\"index.handler\",\"accountId\":\"000000000000\"}"}`,
+				`{"time":"…","type":"extension","record":"` + name + ` environment   false f"}`,
+				`{"time":"…","type":"platform.telemetrySubscription","record":{"name":"` + name + `","state":"Subscribed","types":["platform","function","extension"]}}`,
+				`{"time":"…","type":"platform.initRuntimeDone","record":{"initializationType":"on-demand","phase":"init","status":"success"}}`,
+				`{"time":"…","type":"platform.extension","record":{"name":"` + name + `","state":"Ready","events":["INVOKE","SHUTDOWN"]}}`,
+				`{"time":"…","type":"platform.initReport","record":{"initializationType":"on-demand","phase":"init","status":"success","metrics":{"durationMs":"…"}}}`,
+				`{"time":"…","type":"platform.start","record":{"requestId":"ID","version":"$LATEST"}}`,
+				`{"time":"…","type":"extension","record":"` + name + ` invoke ID"}`,
+				`{"time":"…","type":"function","record":"plain"}`,
+				`{"time":"…","type":"platform.runtimeDone","record":{"requestId":"ID","status":"success","metrics":{"durationMs":"…","producedBytes":1},"spans":[{"name":"responseLatency","start":"…","durationMs":"…"},{"name":"runtimeOverhead","start":"…","durationMs":"…"}]}}`,
+				`{"time":"…","type":"platform.report","record":{"requestId":"ID","status":"success","metrics":{"durationMs":"…","billedDurationMs":"…","memorySizeMB":256,"maxMemoryUsedMB":"…","initDurationMs":"…"},"spans":[{"name":"extensionOverhead","start":"…","durationMs":"…"}]}}`,
+			}
+			// The processes run side by side: what one prints has no place.
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("telemetry\n %s\nwant\n %s", strings.Join(got, "\n "), strings.Join(want, "\n "))
+			}
+			b.expectLogged([]string{"TELEMETRY\tName: " + name + "\tState: Subscribed\tTypes: [Platform, Function, Extension]"}, "TELEMETRY")
+		})
+	}
+}
+
+// A listener that takes nothing costs neither memory nor time, and a function
+// that ends what is around it harms only itself.
+func TestExtension_Hostile(t *testing.T) {
+	b := newExtensionBench(t, func(c *Config) { c.FreezeAfter = time.Nanosecond })
+	f := b.extended(b.js(`exports.handler = async () => { for (let i = 0; i < 5000; i++) process.stdout.write("x".repeat(500) + "\n"); return 1 }`), "x.deaf")
+	for range 3 {
+		if got := answer(b.invoke(f, `{}`)); got != "1" {
+			t.Fatalf("answered %s; log ends %.500q", got, b.logs.all())
+		}
+	}
+	killer := b.extended(b.js(`const fs = require("fs");
+exports.handler = async (e) => {
+  if (!e.kill) return 1;
+  for (const pid of fs.readdirSync("/proc").map(Number).filter((n) => n > 1 && n !== process.pid)) { try { process.kill(pid, "SIGKILL") } catch {} }
+  await new Promise(() => setTimeout(() => {}, 10000)) }`), "x.talk")
+	killer.ARN += "2"
+	for range 2 {
+		if got := answer(b.invoke(killer, `{"kill":1}`)); !strings.HasPrefix(got, "Unhandled: Runtime.ExitError") && !strings.HasPrefix(got, "Unhandled: Extension.Crash") {
+			t.Errorf("answered %s; log %.2000q", got, b.logs.all())
+		}
+		if got := answer(b.invoke(killer, `{}`)); got != "1" {
+			t.Errorf("then it answered %s", got)
+		}
+	}
+}
