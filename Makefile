@@ -10,7 +10,7 @@ RUNTIMES := $(BUILD)/runtimes
 
 export GOFLAGS += -buildvcs=false
 
-.PHONY: build demo test check gate unit e2e sdk load soak ablation race fuzz bench test-cgroup2 gen setup-demo setup-test clean
+.PHONY: build demo test check gate unit e2e sdk load soak ablation race fuzz bench test-cgroup2 gen setup-demo setup-test setup-ric clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/davy
@@ -34,7 +34,7 @@ unit:
 	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
 
 e2e: build
-	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test ./test/e2e -count=1
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_CLIENTS=$(abspath $(BUILD)/clients) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test ./test/e2e -count=1
 
 # Real SDK clients live in a module of their own, so that the product does not
 # carry their dependencies.
@@ -82,6 +82,10 @@ setup-demo: build
 setup-test: build
 	scripts/setup test $(BUILD)
 	$(BIN) runtime add --runtimes $(RUNTIMES) --from $(DOWNLOADS)
+
+# AWS's runtime client for Node.js, for its test: built from source, in minutes.
+setup-ric:
+	scripts/setup ric $(BUILD)
 
 clean:
 	rm -rf bin $(BUILD)

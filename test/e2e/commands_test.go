@@ -58,6 +58,7 @@ func setup(env *testscript.Env, bin, awsDir string) error {
 	env.Setenv("AWS_PAGER", "")
 	env.Setenv("AWS_MAX_ATTEMPTS", "1")
 	env.Setenv("DAVY_RUNTIMES", os.Getenv("DAVY_RUNTIMES"))
+	env.Setenv("DAVY_CLIENTS", os.Getenv("DAVY_CLIENTS"))
 	env.Defer(func() {
 		s.Kill()
 		log.Close()

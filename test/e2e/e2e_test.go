@@ -5,8 +5,11 @@ package e2e_test
 
 import (
 	"flag"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -31,8 +34,19 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                commands,
+		Condition:           condition,
 		Setup: func(env *testscript.Env) error {
 			return setup(env, bin, filepath.Dir(aws))
 		},
 	})
+}
+
+// condition adds [client:NAME]: what scripts/fetch-clients installs is there.
+func condition(name string) (bool, error) {
+	client, ok := strings.CutPrefix(name, "client:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	_, err := os.Stat(filepath.Join(os.Getenv("DAVY_CLIENTS"), client))
+	return err == nil && os.Getenv("DAVY_CLIENTS") != "", nil
 }
