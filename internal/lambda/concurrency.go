@@ -119,7 +119,7 @@ func (s *Service) DeleteFunctionConcurrency(ctx context.Context, in *lambdaapi.D
 }
 
 // GetAccountSettings shows the limits of the account in the region and what it
-// uses of them. It reads every function of the account.
+// uses of them. It reads every function and layer of the account.
 // https://docs.aws.amazon.com/lambda/latest/api/API_GetAccountSettings.html
 func (s *Service) GetAccountSettings(ctx context.Context, _ *lambdaapi.GetAccountSettingsRequest) (*lambdaapi.GetAccountSettingsResponse, error) {
 	call := awsapi.CallFrom(ctx)
@@ -143,6 +143,14 @@ func (s *Service) GetAccountSettings(ctx context.Context, _ *lambdaapi.GetAccoun
 	if err != nil {
 		return nil, err
 	}
+	_, layers, err := s.measure(ctx, layerVerRoot+call.Account+"/"+call.Region+"/", func(b []byte) (version, error) {
+		var l layerVersion
+		err := json.Unmarshal(b, &l)
+		return version{CodeSize: l.CodeSize}, err
+	})
+	if err != nil {
+		return nil, err
+	}
 	return &lambdaapi.GetAccountSettingsResponse{
 		AccountLimit: &lambdaapi.AccountLimit{
 			TotalCodeSize:                  new(int64(maxCodeStorage)),
@@ -151,7 +159,7 @@ func (s *Service) GetAccountSettings(ctx context.Context, _ *lambdaapi.GetAccoun
 			ConcurrentExecutions:           new(int32(s.cfg.Concurrency)),
 			UnreservedConcurrentExecutions: new(int32(s.cfg.Concurrency - sum(all))),
 		},
-		AccountUsage: &lambdaapi.AccountUsage{FunctionCount: &functions, TotalCodeSize: new(latest + published)},
+		AccountUsage: &lambdaapi.AccountUsage{FunctionCount: &functions, TotalCodeSize: new(latest + published + layers)},
 	}, nil
 }
 

@@ -336,6 +336,22 @@ func TestFunction_SizeWithLayers(t *testing.T) {
 	must[*lambdaapi.FunctionConfiguration](t)(f.UpdateFunctionCode(request(t), &lambdaapi.UpdateFunctionCodeRequest{FunctionName: new("a"), ZipFile: zipOf(t, "143999")}))
 }
 
+func TestGetAccountSettings_CountsLayers(t *testing.T) {
+	f := setup(t)
+	usage := func() int64 {
+		return *must[*lambdaapi.GetAccountSettingsResponse](t)(f.GetAccountSettings(request(t), &lambdaapi.GetAccountSettingsRequest{})).AccountUsage.TotalCodeSize
+	}
+	l := f.layer(t, "l", "a")
+	f.layer(t, "l", "a")
+	if got, want := usage(), 2**l.Content.CodeSize; got != want {
+		t.Errorf("usage = %d, want %d", got, want)
+	}
+	f.unlayer(t, "l", 2)
+	if got, want := usage(), *l.Content.CodeSize; got != want {
+		t.Errorf("usage = %d, want %d", got, want)
+	}
+}
+
 // A layer's zip stays as long as a version of the layer or of a function has it.
 func TestLayer_StaysForFunctionsThatHaveIt(t *testing.T) {
 	f := setup(t)
