@@ -2,6 +2,7 @@ package sandboxtest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -30,6 +31,7 @@ func Conform(t *testing.T, e Engine) {
 		{"Kill/EndsEveryProcess", killEndsEveryProcess},
 		{"Attach/MountsCodeIntoTheRunningSandbox", attachMountsCodeIntoTheRunningSandbox},
 		{"Listen/ReachesTheServerAndNothingElse", listenReachesTheServerAndNothingElse},
+		{"Listen/DeviceCarriesPackets", listenDeviceCarriesPackets},
 		{"Freeze/StopsEveryProcess", freezeStopsEveryProcess},
 		{"Limit/MemoryKillsTheWholeSandbox", limitMemoryKillsTheWholeSandbox},
 		{"Limit/OfARunningSandbox", limitOfARunningSandbox},
@@ -226,6 +228,57 @@ func listenReachesTheServerAndNothingElse(t *testing.T, e Engine) {
 		outside.Addr().String() + ": Connection refused\n192.0.2.1:80: Network is unreachable"
 	if got := p.Rest(t); got != want {
 		t.Errorf("output:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func listenDeviceCarriesPackets(t *testing.T, e Engine) {
+	d, _ := e.New(t, launcher.Config{})
+	if !sandbox.HasEgress(d) {
+		t.Skip(d.Missing())
+	}
+	p := Start(t, d, sandbox.Spec{Listen: []string{"tcp:169.254.100.1:80", "tun:169.254.100.2/32"}}, `
+		read x <&3
+		cat /proc/net/if_inet6 2>/dev/null | grep -c eth0
+		exec perl -MSocket -e '
+			socket(S, PF_INET, SOCK_DGRAM, 0) or die;
+			send(S, "question", 0, sockaddr_in(7, inet_aton("198.51.100.9"))) or die "send: $!";
+			$from = recv(S, $b, 100, 0);
+			my ($port, $ip) = sockaddr_in($from);
+			print "$b from ", inet_ntoa($ip), ":$port\n"'`)
+	files := p.Listeners()
+	if len(files) != 2 {
+		t.Fatalf("%d descriptors", len(files))
+	}
+	files[0].Close()
+	dev := files[1]
+	defer dev.Close()
+	p.Say(t, "go")
+	if got := p.Line(t); got != "0" {
+		t.Errorf("%s IPv6 addresses on the device", got)
+	}
+	if err := dev.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 1<<16)
+	n, err := dev.Read(packet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet = packet[:n]
+	if n < 28 || packet[0]>>4 != 4 || !bytes.Equal(packet[12:20], []byte{169, 254, 100, 2, 198, 51, 100, 9}) || string(packet[28:]) != "question" {
+		t.Fatalf("packet %q", packet)
+	}
+	// The same back, addresses and ports exchanged, which leaves every
+	// checksum as it is.
+	for i := range 4 {
+		packet[12+i], packet[16+i] = packet[16+i], packet[12+i]
+	}
+	packet[20], packet[21], packet[22], packet[23] = packet[22], packet[23], packet[20], packet[21]
+	if _, err := dev.Write(packet); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Rest(t); got != "question from 198.51.100.9:7" {
+		t.Errorf("inside: %q", got)
 	}
 }
 
