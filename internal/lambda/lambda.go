@@ -49,6 +49,9 @@ type Config struct {
 	// gives the bytes of its files; its error is shown to the caller when it
 	// implements awsapi.Error. Required.
 	CheckZip func(zip io.ReaderAt, size int64) (unzipped int64, err error)
+	// CheckLayers refuses layers that cannot be merged in this order, with an
+	// error as CheckZip's. nil: none is refused.
+	CheckLayers func(zips []*io.SectionReader) error
 	// CodeURL makes the link that GetFunction gives for downloading the code
 	// with this SHA-256 (hex); nil leaves Code.Location out.
 	CodeURL func(ctx context.Context, sha256 string) (string, error)

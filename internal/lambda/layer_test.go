@@ -352,6 +352,27 @@ func TestGetAccountSettings_CountsLayers(t *testing.T) {
 	}
 }
 
+func TestFunction_LayersThatCannotBeMerged(t *testing.T) {
+	f := setup(t)
+	var seen []int64
+	f.Service = f.service(t, func(c *lambda.Config) {
+		c.CheckLayers = func(zips []*io.SectionReader) error {
+			seen = nil
+			for _, z := range zips {
+				seen = append(seen, z.Size())
+			}
+			return awsapi.Errorf(400, "InvalidParameterValueException", "not together")
+		}
+	})
+	a, b := f.layer(t, "a", "1"), f.layer(t, "b", "2222222222")
+	f.create(t, "fn", func(in *lambdaapi.CreateFunctionRequest) { in.Layers = []string{*a.LayerVersionArn} }) // one alone is as it was published
+	_, err := f.setLayers(t, "fn", *b.LayerVersionArn, *a.LayerVersionArn)
+	wantError(t, err, "InvalidParameterValueException", "not together")
+	if want := []int64{*b.Content.CodeSize, *a.Content.CodeSize}; !slices.Equal(seen, want) {
+		t.Errorf("checked zips of %v bytes, want %v", seen, want)
+	}
+}
+
 // A layer's zip stays as long as a version of the layer or of a function has it.
 func TestLayer_StaysForFunctionsThatHaveIt(t *testing.T) {
 	f := setup(t)

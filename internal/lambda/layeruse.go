@@ -1,5 +1,13 @@
 package lambda
 
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"davy/internal/blob"
+)
+
 // attached is a layer's version that a version of a function has. It is all
 // that the function needs of it: the layer's version may be deleted, and the
 // permission to use it taken back.
@@ -89,9 +97,37 @@ func (c *change) attach(v *version, layerARNs []string, code int64) error {
 	case all+code > maxUnzipped:
 		return invalid("Function code combined with layers exceeds the maximum allowed size of %d bytes. The actual size is %d bytes.", maxUnzipped, all+code)
 	}
+	if err := c.checkMerge(layers); err != nil {
+		return err
+	}
 	if err := c.holdLayers(v, -1); err != nil {
 		return err
 	}
 	v.Layers = layers
 	return c.holdLayers(v, 1)
+}
+
+// checkMerge refuses layers whose files cannot be merged, before a function is
+// to start with them.
+func (t *transaction) checkMerge(layers []attached) error {
+	if len(layers) < 2 || t.s.cfg.CheckLayers == nil {
+		return nil
+	}
+	var zips []*io.SectionReader
+	for _, l := range layers {
+		code, err := t.codeDoc(l.SHA256)
+		if err != nil {
+			return err
+		}
+		r, err := t.s.cfg.Blobs.Open(t.ctx, code.Blob)
+		if errors.Is(err, blob.ErrNotFound) { // deleted since it was read
+			return invalid("Layer version %s does not exist.", l.ARN)
+		}
+		if err != nil {
+			return fmt.Errorf("open layer %s: %w", l.ARN, err)
+		}
+		defer r.Close()
+		zips = append(zips, io.NewSectionReader(r, 0, r.Size()))
+	}
+	return t.s.cfg.CheckLayers(zips)
 }

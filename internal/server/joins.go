@@ -245,6 +245,18 @@ func checkZip(zip io.ReaderAt, size int64) (unzipped int64, err error) {
 	return 0, invalidParameter("Could not unzip uploaded file. Please check your file, then try to upload again.")
 }
 
+// checkLayers words what is wrong with layers that pass checkZip each.
+func checkLayers(zips []*io.SectionReader) error {
+	err := tree.CheckTogether(zips)
+	switch {
+	case errors.Is(err, tree.ErrUnsafe):
+		return invalidParameter("The layers cannot be used together: with another layer's files, a symbolic link would lead outside of /opt.")
+	case errors.Is(err, tree.ErrTooLarge):
+		return invalidParameter("The layers cannot be used together: they have too many files.")
+	}
+	return err
+}
+
 func invalidParameter(message string) error {
 	return awsapi.Errorf(http.StatusBadRequest, "InvalidParameterValueException", "%s", message)
 }

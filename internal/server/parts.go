@@ -158,7 +158,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	provisioner := newProvisioner(cfg.Log)
 	control, err := lambda.New(lambda.Config{
 		State: store, Blobs: packages, Roles: executionRoles{judge}, Principals: identity, Objects: codeBucket{objectService},
-		CheckZip: checkZip, CodeURL: links.URL, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
+		CheckZip: checkZip, CheckLayers: checkLayers, CodeURL: links.URL, Runtimes: names, Concurrency: cfg.Concurrency, Log: cfg.Log,
 		Retired:       func(functionARN string) { environments.Retire(functionARN) },
 		LimitsChanged: func() { dispatcher.LimitsChanged() },
 		Provisioner:   provisioner,

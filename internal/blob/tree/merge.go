@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -22,6 +23,41 @@ func hashOf(sha256s []string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// CheckTogether tells whether archives that pass Check each can be unpacked over
+// one another. It reads their directories and links alone. Errors: ErrUnsafe,
+// ErrTooLarge.
+func CheckTogether(zips []*io.SectionReader) error {
+	s := stack{limits: standard}
+	for _, z := range zips {
+		if err := s.add(z, z.Size()); err != nil {
+			return err
+		}
+	}
+	_, err := s.merge()
+	return err
+}
+
+// stack is archives that are laid over one another.
+type stack struct {
+	limits
+	archives []*archive
+	names    int // paths of all of them
+}
+
+// add lays an archive over those before. Together they may have as many names
+// as one alone: all are in memory at once.
+func (s *stack) add(r io.ReaderAt, size int64) error {
+	a, err := open(r, size, s.limits)
+	if err != nil {
+		return err
+	}
+	s.archives = append(s.archives, a)
+	if s.names += len(a.kinds); len(s.archives) > 1 && s.names > s.entries {
+		return fmt.Errorf("%w: more than %d names together", ErrTooLarge, s.entries)
+	}
+	return nil
+}
+
 // merge makes one archive of several, as if each were unpacked over the ones
 // before it: of two files with one name the later one stays, and where one has
 // a folder and the other a file or link, the later one replaces the earlier
@@ -30,13 +66,13 @@ func hashOf(sha256s []string) string {
 //
 // Links were found safe within their own archive; together they are judged
 // anew, since one archive can replace a folder on the way of another's link.
-func merge(archives []*archive, lim limits) (*archive, error) {
-	if len(archives) == 1 {
-		return archives[0], nil
+func (s *stack) merge() (*archive, error) {
+	if len(s.archives) == 1 {
+		return s.archives[0], nil
 	}
-	m := &archive{limits: lim, links: map[string]string{}, kinds: map[string]fs.FileMode{}}
+	m := &archive{limits: s.limits, links: map[string]string{}, kinds: map[string]fs.FileMode{}}
 	files := map[string]file{}
-	for _, a := range archives {
+	for _, a := range s.archives {
 		maps.DeleteFunc(m.kinds, func(name string, kind fs.FileMode) bool {
 			replaced := a.replaces(name, kind)
 			if replaced {

@@ -1,7 +1,9 @@
 package tree
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -128,6 +130,38 @@ func TestCode_RefusesLinksThatLeadOutsideTogether(t *testing.T) {
 	}
 	if _, err := merged(t, c, archives, one, two); !errors.Is(err, ErrUnsafe) {
 		t.Fatalf("got %v, want %v", err, ErrUnsafe)
+	}
+	if err := together(one, two); !errors.Is(err, ErrUnsafe) {
+		t.Fatalf("checked before: %v, want %v", err, ErrUnsafe)
+	}
+	if err := together(two, one); err != nil { // whose folder replaces the link
+		t.Fatal(err)
+	}
+}
+
+func together(layers ...[]byte) error {
+	var zips []*io.SectionReader
+	for _, l := range layers {
+		zips = append(zips, io.NewSectionReader(bytes.NewReader(l), 0, int64(len(l))))
+	}
+	return CheckTogether(zips)
+}
+
+// Layers together have no more names than one archive may.
+func TestStack_CountsNamesOfAll(t *testing.T) {
+	one, two := archiveOf(t, entry{name: "a/b", content: "1"}), archiveOf(t, entry{name: "c", content: "1"}, entry{name: "d", content: "1"})
+	for _, tc := range []struct {
+		most int
+		want error
+	}{{4, nil}, {3, ErrTooLarge}} {
+		s := stack{limits: limits{bytes: 10, entries: tc.most}}
+		var err error
+		for _, l := range [][]byte{one, two} {
+			err = errors.Join(err, s.add(bytes.NewReader(l), int64(len(l))))
+		}
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%d names: got %v, want %v", tc.most, err, tc.want)
+		}
 	}
 }
 

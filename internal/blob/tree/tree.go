@@ -143,24 +143,22 @@ func (c *Cache) Code(ctx context.Context, sha256s ...string) (dir string, releas
 	}
 	name := hashOf(sha256s)
 	return c.use(ctx, name, func() (err error) {
-		var archives []*archive
+		all := stack{limits: c.limits}
 		for _, sha := range sha256s {
 			zip, size, closeZip, err := c.cfg.Load(ctx, sha)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = closeZip() }() // it was only read
-			a, err := open(zip, size, c.limits)
-			if err != nil {
+			if err := all.add(zip, size); err != nil {
 				return err
 			}
-			archives = append(archives, a)
 		}
-		all, err := merge(archives, c.limits)
+		merged, err := all.merge()
 		if err != nil {
 			return err
 		}
-		return c.unpack(name, all)
+		return c.unpack(name, merged)
 	})
 }
 
