@@ -42,7 +42,7 @@ func TestKill(t *testing.T) {
 			b := l.bombard(t, tc.victim == "launcher")
 			l.kill(t, tc.victim)
 			if tc.victim == "launcher" {
-				b.enoughAfter()
+				b.goOn(t)
 			}
 			b.stop()
 			if tc.victim != "launcher" {
@@ -53,6 +53,7 @@ func TestKill(t *testing.T) {
 			if err := load(8, 64, func(_, n int) error { return l.check(ctx, "echo", fmt.Sprint("after-", n)) }); err != nil {
 				t.Errorf("after it: %v", err)
 			}
+			l.awaitProvisioned(t)
 			l.awaitObjects(t, b.acknowledged)
 			t.Logf("%d answers, %d errors after the kill, %d events", b.right.Load(), b.wrong.Load(), len(b.acknowledged))
 			l.withoutFunctions(t, tc.victim)
@@ -65,7 +66,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// functions makes the two that are called while something dies.
+// functions makes the two that are called while something dies. A version of the
+// first has provisioned concurrency.
 func (l *lab) functions(t *testing.T) {
 	t.Helper()
 	for name, code := range map[string]string{"echo": echoCode, "put": putCode} {
@@ -74,6 +76,37 @@ func (l *lab) functions(t *testing.T) {
 		}
 		if _, err := l.must(t.Context(), "lambda", http.MethodPut, "/2017-10-31/functions/"+name+"/concurrency", []byte(`{"ReservedConcurrentExecutions":16}`)); err != nil {
 			t.Fatal(err)
+		}
+	}
+	_, err := l.must(t.Context(), "lambda", http.MethodPost, functions+"/echo/versions", []byte(`{}`))
+	if err == nil {
+		_, err = l.must(t.Context(), "lambda", http.MethodPut, provisioned, []byte(`{"ProvisionedConcurrentExecutions":2}`))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.awaitProvisioned(t)
+}
+
+const provisioned = "/2019-09-30/functions/echo/provisioned-concurrency?Qualifier=1"
+
+// awaitProvisioned returns when what is kept ready is there.
+func (l *lab) awaitProvisioned(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), davytest.Limit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		a, err := l.send(ctx, "lambda", http.MethodGet, provisioned, nil)
+		var state struct{ Status string }
+		if err == nil && json.Unmarshal(a.body, &state) == nil && state.Status == "READY" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("provisioned concurrency: %v, %v", a, err)
 		}
 	}
 }
@@ -155,7 +188,8 @@ type bombardment struct {
 	wg     sync.WaitGroup
 	right  atomic.Int64 // answers
 	wrong  atomic.Int64 // errors, after the kill
-	later  chan struct{}
+	goal   atomic.Int64 // of right answers
+	met    chan struct{}
 
 	mu           sync.Mutex
 	acknowledged []string
@@ -164,7 +198,7 @@ type bombardment struct {
 const (
 	answersBefore = 200
 	eventsBefore  = 40
-	answersAfter  = 200 // of those that are right
+	answersAfter  = 200
 )
 
 // bombard starts clients and returns when they have got some answers, all of
@@ -173,17 +207,19 @@ const (
 func (l *lab) bombard(t *testing.T, stays bool) *bombardment {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	b := &bombardment{cancel: cancel, later: make(chan struct{})}
+	b := &bombardment{cancel: cancel, met: make(chan struct{}, 1)}
 	enough := make(chan struct{})
 	var events atomic.Int64
 	said := sync.OnceFunc(func() { close(enough) })
-	saidLater := sync.OnceFunc(func() { close(b.later) })
 	check := func() {
 		if b.right.Load() >= answersBefore && events.Load() >= eventsBefore {
 			said()
 		}
-		if b.right.Load() >= answersBefore+answersAfter && b.wrong.Load() > 0 {
-			saidLater()
+		if goal := b.goal.Load(); goal > 0 && b.right.Load() >= goal {
+			select {
+			case b.met <- struct{}{}:
+			default:
+			}
 		}
 	}
 	killed := func() bool {
@@ -208,7 +244,6 @@ func (l *lab) bombard(t *testing.T, stays bool) *bombardment {
 					return
 				case err != nil && stays:
 					t.Errorf("the server has gone too: %v", err)
-					saidLater()
 					return
 				case err == nil && !serviceError(a):
 					t.Errorf("an answer that is neither right nor an error of the service: %v", a)
@@ -247,12 +282,14 @@ func serviceError(a answer) bool {
 	return a.status == 500 && a.header.Get("X-Amzn-Errortype") == "ServiceException" && json.Unmarshal(a.body, &e) == nil
 }
 
-// enoughAfter returns when clients have met the death, and then got answers
-// again.
-func (b *bombardment) enoughAfter() {
+// goOn returns when clients have got many more right answers.
+func (b *bombardment) goOn(t *testing.T) {
+	t.Helper()
+	b.goal.Store(b.right.Load() + answersAfter)
 	select {
-	case <-b.later:
+	case <-b.met:
 	case <-time.After(davytest.Limit):
+		t.Errorf("%d answers and %d errors after the kill", b.right.Load(), b.wrong.Load())
 	}
 }
 

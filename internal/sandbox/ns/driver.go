@@ -33,9 +33,12 @@ var (
 // helloWait bounds how long a launcher may take to report.
 const helloWait = 30 * time.Second
 
+// restartWait is how long Create waits for the launcher after one that died.
+const restartWait = 3 * time.Second
+
 // Driver talks to one launcher at a time. When the launcher dies, its
-// sandboxes are done, and Create answers sandbox.ErrUnavailable until the
-// supervisor has started another.
+// sandboxes are done, and Create waits for a moment until the supervisor has
+// started another, or answers sandbox.ErrUnavailable.
 type Driver struct {
 	control *packet.Conn // nil: there is no second launcher
 
@@ -43,6 +46,8 @@ type Driver struct {
 	session *session // nil: no launcher
 	missing []string
 	closed  bool
+	died    time.Time     // when the last launcher did
+	news    chan struct{} // closed by what changes session or closed; nil: nobody waits
 
 	wg sync.WaitGroup
 }
@@ -120,7 +125,7 @@ func (d *Driver) adopt(socket *os.File) error {
 		s.read()
 		d.mu.Lock()
 		if d.session == s {
-			d.session = nil
+			d.session, d.died = nil, time.Now()
 		}
 		d.mu.Unlock()
 	})
@@ -145,34 +150,74 @@ func (d *Driver) adopt(socket *os.File) error {
 	case <-s.gone:
 	default:
 		d.session = s
+		d.announce()
 	}
 	return nil
 }
 
-// current is the session to use.
-func (d *Driver) current() (*session, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, sandbox.ErrClosed
+// announce wakes who waits. d.mu is held.
+func (d *Driver) announce() {
+	if d.news != nil {
+		close(d.news)
+		d.news = nil
 	}
-	if d.session == nil {
-		return nil, sandbox.ErrUnavailable
+}
+
+// current is the session to use. One that has just ended is waited for.
+func (d *Driver) current(ctx context.Context) (*session, error) {
+	for {
+		d.mu.Lock()
+		left := time.Until(d.died.Add(restartWait))
+		switch {
+		case d.closed:
+			d.mu.Unlock()
+			return nil, sandbox.ErrClosed
+		case d.session != nil:
+			s := d.session
+			d.mu.Unlock()
+			return s, nil
+		case d.control == nil || left <= 0:
+			d.mu.Unlock()
+			return nil, sandbox.ErrUnavailable
+		}
+		if d.news == nil {
+			d.news = make(chan struct{})
+		}
+		news := d.news
+		d.mu.Unlock()
+		timer := time.NewTimer(left)
+		select {
+		case <-news:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
-	return d.session, nil
 }
 
 // Create implements sandbox.Driver.
 func (d *Driver) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	s, err := d.current()
-	if err != nil {
+	for again := true; ; again = false {
+		s, err := d.current(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
+		}
+		b, err := s.create(ctx, spec)
+		if err == nil {
+			return b, nil
+		}
+		select {
+		case <-s.gone: // and what it had begun with it
+			if again {
+				continue
+			}
+		default:
+		}
 		return nil, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
 	}
-	b, err := s.create(ctx, spec)
-	if err != nil {
-		return nil, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
-	}
-	return b, nil
 }
 
 // Missing implements sandbox.Driver.
@@ -186,6 +231,7 @@ func (d *Driver) Missing() []string {
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	d.closed = true
+	d.announce()
 	s := d.session
 	d.mu.Unlock()
 	if d.control != nil {
