@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -15,6 +16,9 @@ func TestLoad_NothingIsLeft(t *testing.T) {
 	l := newLab(t, "--pool-memory", "0")
 	// What a server makes when it is first used is not a leak.
 	l.round(t, 8, 2)
+	l.census(t)
+	goroutines := l.launcherGoroutines(t)
+	l.round(t, 8, 2) // it is another launcher now
 	before := l.census(t)
 	rounds, clients, many := 1, 64, 40
 	for began, soak := time.Now(), soakFor(t); rounds == 1 || time.Since(began) < soak; rounds++ {
@@ -25,6 +29,9 @@ func TestLoad_NothingIsLeft(t *testing.T) {
 			return before.holds(c)
 		})
 		t.Logf("round %d: %+v", rounds, after)
+	}
+	if now := l.launcherGoroutines(t); now > goroutines || now == 0 {
+		t.Errorf("the launcher has %d goroutines, after little work another had %d", now, goroutines)
 	}
 	if err := l.Stop(); err != nil {
 		t.Error(err)
@@ -44,6 +51,30 @@ func soakFor(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// launcherGoroutines counts what works in the launcher, which it does not
+// survive; the supervisor starts another.
+func (l *lab) launcherGoroutines(t *testing.T) (n int) {
+	t.Helper()
+	_, _, old, err := roles(l.Server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := len(l.said.String())
+	if err := syscall.Kill(old.pid, syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	l.settle(t, "the launcher is not started again", func(census) bool {
+		_, _, now, err := roles(l.Server)
+		return err == nil && now.pid != old.pid && strings.Contains(l.said.String()[said:], "goroutine ")
+	})
+	for block := range strings.SplitSeq(l.said.String()[said:], "\n\n") {
+		if strings.HasPrefix(block, "goroutine ") && strings.Contains(block, "davy/internal/") {
+			n++
+		}
+	}
+	return n
 }
 
 // round calls a cold function with clients at once, then many functions with
