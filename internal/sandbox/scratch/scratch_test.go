@@ -306,6 +306,9 @@ func TestKilled_LeavesNothing(t *testing.T) {
 	if _, err := fmt.Fscan(out, &number); err != nil || !attached(number) {
 		t.Fatalf("device %d, %v", number, err)
 	}
+	if dio, err := os.ReadFile("/sys/block/loop" + strconv.Itoa(number) + "/loop/dio"); err != nil || string(dio) != "1\n" {
+		t.Logf("no direct I/O on this file system: %q, %v", dio, err)
+	}
 	backing, err := os.ReadFile("/sys/block/loop" + strconv.Itoa(number) + "/loop/backing_file")
 	if err != nil || !strings.HasPrefix(string(backing), dir) {
 		t.Fatalf("the device has %q, %v", backing, err)

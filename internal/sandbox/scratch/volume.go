@@ -65,28 +65,38 @@ func attach(f *os.File) (*os.File, int, error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("loop device: %w", err)
 		}
-		loop, err := os.OpenFile(device(number), os.O_RDWR, 0)
-		if err != nil {
-			return nil, 0, fmt.Errorf("loop device: %w", err)
-		}
-		cfg := unix.LoopConfig{Fd: uint32(f.Fd()), Size: blockSize}
-		cfg.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
-		copy(cfg.Info.File_name[:], "davy-tmp")
-		err = unix.IoctlLoopConfigure(int(loop.Fd()), &cfg)
-		if errors.Is(err, unix.EINVAL) {
-			// The file system below takes no direct I/O in such blocks.
-			cfg.Info.Flags &^= unix.LO_FLAGS_DIRECT_IO
-			err = unix.IoctlLoopConfigure(int(loop.Fd()), &cfg)
-		}
+		loop, err := configure(f, number)
 		if err == nil {
 			return loop, number, nil
 		}
-		loop.Close()
-		if !errors.Is(err, unix.EBUSY) { // else another was faster
+		// Another was faster to use or to remove it. Else it has no node here.
+		if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENXIO) && (!errors.Is(err, unix.ENOENT) || number < keptDevices) {
 			return nil, 0, fmt.Errorf("loop device: %w", err)
 		}
 	}
 	return nil, 0, errors.New("loop device: none stays free")
+}
+
+// configure makes a loop device the file's.
+func configure(f *os.File, number int) (*os.File, error) {
+	loop, err := os.OpenFile(device(number), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	cfg := unix.LoopConfig{Fd: uint32(f.Fd()), Size: blockSize}
+	cfg.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
+	copy(cfg.Info.File_name[:], "davy-tmp")
+	err = unix.IoctlLoopConfigure(int(loop.Fd()), &cfg)
+	if errors.Is(err, unix.EINVAL) {
+		// The file system below takes no direct I/O in such blocks.
+		cfg.Info.Flags &^= unix.LO_FLAGS_DIRECT_IO
+		err = unix.IoctlLoopConfigure(int(loop.Fd()), &cfg)
+	}
+	if err != nil {
+		loop.Close()
+		return nil, err
+	}
+	return loop, nil
 }
 
 func device(number int) string { return "/dev/loop" + strconv.Itoa(number) }
