@@ -48,6 +48,9 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 // existing is the nearest directory to a path that is there: the file system
 // that the path will be on.
 func existing(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
 	for {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			return path

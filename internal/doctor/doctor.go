@@ -201,7 +201,11 @@ func sandboxes(cfg Config) []Finding {
 	}
 	var found []Finding
 	for _, m := range missing {
-		found = append(found, Finding{What: "sandbox", State: m})
+		f := Finding{What: "sandbox", State: m}
+		if strings.HasPrefix(m, sandbox.MissingTmp) {
+			f.Fix = "run as root on a machine with loop devices, ext4 and mke2fs (package e2fsprogs), the data directory on a disk"
+		}
+		found = append(found, f)
 	}
 	return found
 }

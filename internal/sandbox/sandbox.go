@@ -31,9 +31,9 @@ type Mount struct {
 // Limits bound what the processes of a sandbox can use together. Zero: the
 // driver's default.
 type Limits struct {
-	MemoryBytes int64 // of all processes, /tmp not counted where the kernel allows
+	MemoryBytes int64 // of all processes; with MissingTmp also of what is in /tmp
 	CPUMilli    int64 // thousandths of a core
-	TmpBytes    int64 // size of /tmp
+	TmpBytes    int64 // size of /tmp, which cannot change where it is on disk
 	// CPUWeight is the share of the processors among sandboxes that compete
 	// for them, 1 to 10000. A new one has 100.
 	CPUWeight int64
@@ -68,6 +68,10 @@ type Spec struct {
 	// reached. A driver without such devices says so with MissingEgress.
 	Listen []string
 }
+
+// MissingTmp begins what Driver.Missing says when /tmp of the sandboxes is in
+// memory, and counts as theirs.
+const MissingTmp = "/tmp on disk"
 
 // MissingEgress begins what Driver.Missing says when no sandbox can have a
 // network device.

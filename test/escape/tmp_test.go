@@ -30,7 +30,7 @@ func onDisk(t *testing.T, cfg launcher.Config) (sandbox.Driver, *launcher.Proces
 	cfg.Spares, cfg.ScratchReady = -1, -1
 	d, p := sandboxtest.New(t, cfg)
 	for _, m := range d.Missing() {
-		if strings.HasPrefix(m, "/tmp on disk") {
+		if strings.HasPrefix(m, sandbox.MissingTmp) {
 			t.Skip(m)
 		}
 	}

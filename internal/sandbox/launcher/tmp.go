@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"davy/internal/sandbox"
 	"davy/internal/sandbox/scratch"
 	"davy/internal/sandbox/wire"
 )
@@ -27,7 +28,7 @@ func (l *launcher) openScratch() {
 		l.scratch, err = scratch.Open(context.Background(), scratch.Config{Dir: l.cfg.ScratchDir, Ready: l.cfg.ScratchReady, Log: slog.Default()})
 	}
 	if err != nil {
-		l.missing = append(l.missing, fmt.Sprintf("/tmp on disk: %v: what a function keeps in /tmp counts as its memory", err))
+		l.missing = append(l.missing, fmt.Sprintf("%s: %v: what a function keeps in /tmp counts as its memory", sandbox.MissingTmp, err))
 	}
 }
 

@@ -8,8 +8,9 @@
 // launcher says what is promised and what is not; Driver.Missing what this
 // machine or user cannot give.
 //
-// /tmp is a tmpfs whose pages the kernel charges to whoever touches them:
-// what a function keeps in /tmp counts against its memory limit.
+// /tmp is on disk where the launcher has a place for it (package scratch).
+// Elsewhere it is a tmpfs, whose pages the kernel charges to whoever touches
+// them: what a function keeps there then counts against its memory limit.
 package ns
 
 import (
