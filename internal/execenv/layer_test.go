@@ -66,3 +66,28 @@ func TestBringsLibraries(t *testing.T) {
 		}
 	}
 }
+
+// Python finds the packages of layers in AWS's folders and order: the
+// function's own first, then site-packages, then the layer's python folder.
+func TestSandboxed_PythonLayer(t *testing.T) {
+	b := newSandboxedBench(t, nil)
+	for _, runtime := range pythons(t) {
+		site := "python/lib/" + runtime + "/site-packages/"
+		layer := b.function(map[string]string{
+			"python/top.py": "where = 'top'", "python/own.py": "where = 'top'", "python/deep.py": "where = 'top'",
+			site + "deep.py": "where = 'site'", "python/lib/python2.7/site-packages/other.py": "",
+		})
+		f := b.function(map[string]string{"own.py": "where = 'own'", "app.py": `
+import top, own, deep
+def handler(e, c):
+    try:
+        import other
+    except ImportError:
+        return [top.where, own.where, deep.where]`})
+		f.Runtime, f.Handler = runtime, "app.handler"
+		f.Layers, f.ARN = []string{layer.CodeSHA256}, f.ARN+runtime
+		if got := answer(b.invoke(f, `{}`)); got != `["top", "own", "site"]` {
+			t.Errorf("%s answered %s", runtime, got)
+		}
+	}
+}
