@@ -272,6 +272,11 @@ var serial atomic.Int64
 // try makes the attempt in a sandbox and gives what the probe said.
 func try(t *testing.T, d sandbox.Driver, w *world, ablate wire.Ablation, r row) string {
 	t.Helper()
+	return tryWithin(t, d, w, ablate, r, sandbox.Limits{MemoryBytes: 128 << 20, TmpBytes: 4 << 20, PIDs: 64, OpenFiles: 1024})
+}
+
+func tryWithin(t *testing.T, d sandbox.Driver, w *world, ablate wire.Ablation, r row, limits sandbox.Limits) string {
+	t.Helper()
 	_ = os.Remove(filepath.Join(w.dir, "new")) // of an attempt that got through
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -288,7 +293,7 @@ func try(t *testing.T, d sandbox.Driver, w *world, ablate wire.Ablation, r row) 
 	}
 	s := sandbox.Spec{
 		ID: fmt.Sprint("escape-", serial.Add(1)), Mounts: []sandbox.Mount{{Source: w.dir, Target: "/opt"}},
-		Limits: sandbox.Limits{MemoryBytes: 128 << 20, TmpBytes: 4 << 20, PIDs: 64, OpenFiles: 1024},
+		Limits: limits,
 		// argv[0] is what makes the program a probe.
 		Args: append([]string{"/usr/bin/perl", "-e", `$p = shift; exec {$p} "` + probeName + `", @ARGV`, probe}, args...),
 		Env:  []string{"PATH=/usr/bin:/bin"}, Stdout: in, Stderr: in,

@@ -18,6 +18,39 @@ import (
 	"davy/internal/sandbox/sandboxtest"
 )
 
+func init() {
+	// A database's way of writing: a mapped file, larger than the memory, all
+	// of whose pages are changed twice.
+	probes["map-file"] = func(a []string) error {
+		n, err := strconv.Atoi(a[0])
+		if err != nil {
+			return err
+		}
+		f, err := os.Create("/tmp/mapped")
+		if err == nil {
+			err = f.Truncate(int64(n))
+		}
+		if err != nil {
+			return err
+		}
+		b, err := unix.Mmap(int(f.Fd()), 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err != nil {
+			return err
+		}
+		for round := range 2 {
+			for i := 0; i < n; i += 4096 {
+				b[i] += byte(round + 1)
+			}
+		}
+		for i := 0; i < n; i += 4096 {
+			if b[i] != 3 {
+				return fmt.Errorf("page %d holds %d", i/4096, b[i])
+			}
+		}
+		return nil
+	}
+}
+
 // onDisk gives a driver whose sandboxes have /tmp on disk, or skips.
 func onDisk(t *testing.T, cfg launcher.Config) (sandbox.Driver, *launcher.Process) {
 	t.Helper()
@@ -99,6 +132,21 @@ func TestTmp_IsNotMemory(t *testing.T) {
 	inMemory, _ := sandboxtest.New(t, launcher.Config{Spares: -1})
 	if p := runShell(t, inMemory, limits, writeMuch); p.rest(t) == "400" || !p.Exit().OOMKilled {
 		t.Error("cannot fail: a /tmp in memory takes as much")
+	}
+}
+
+func TestTmp_MappedFilesAreNotMemory(t *testing.T) {
+	w := newWorld(t)
+	cfg := config(w, 0)
+	d, _ := onDisk(t, cfg)
+	inMemory, _ := sandboxtest.New(t, cfg)
+	r := row{probe: []string{"map-file", strconv.Itoa(300 << 20)}}
+	limits := sandbox.Limits{MemoryBytes: 64 << 20, TmpBytes: 512 << 20, PIDs: 64, OpenFiles: 1024}
+	if got := tryWithin(t, d, w, 0, r, limits); got != reached {
+		t.Errorf("%q", got)
+	}
+	if got := tryWithin(t, inMemory, w, 0, r, limits); got != "killed for memory" {
+		t.Errorf("cannot fail: in memory it is %q", got)
 	}
 }
 
