@@ -50,7 +50,11 @@ type Config struct {
 	Observer Observer     // nil: nobody
 	Log      *slog.Logger // nil: discard
 
-	route func(netip.Addr) (string, error) // tests; nil: routeOf
+	// Of tests.
+	route   func(netip.Addr) (string, error) // nil: routeOf
+	idle    time.Duration                    // 0: idleAfter
+	dropped func()                           // a stack has gone
+	ended   func()                           // a flow has ended
 }
 
 // Observer hears what flows do, for metrics. Its methods return at once and
@@ -104,6 +108,15 @@ func New(cfg Config) (*Gate, error) {
 	}
 	if cfg.route == nil {
 		cfg.route = routeOf
+	}
+	if cfg.idle == 0 {
+		cfg.idle = idleAfter
+	}
+	if cfg.dropped == nil {
+		cfg.dropped = func() {}
+	}
+	if cfg.ended == nil {
+		cfg.ended = func() {}
 	}
 	return &Gate{
 		cfg: cfg, log: cfg.Log, logRate: rate.NewLimiter(10, 100), ways: map[*Way]struct{}{},

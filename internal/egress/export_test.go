@@ -3,7 +3,20 @@ package egress
 import (
 	"runtime"
 	"strings"
+	"time"
 )
+
+// WithIdle makes stacks go after another time, and tells when one has gone.
+func WithIdle(c Config, after time.Duration, dropped func()) Config {
+	c.idle, c.dropped = after, dropped
+	return c
+}
+
+// WithEnded tells when a flow has ended.
+func WithEnded(c Config, ended func()) Config {
+	c.ended = ended
+	return c
+}
 
 // FlowsEach is how many flows an environment can have.
 const FlowsEach = flowsEach

@@ -46,7 +46,15 @@ type site struct {
 	gate   *egress.Gate
 	way    *egress.Way
 	device *os.File
+	ended  chan struct{} // has room for one
 	log    lockedBuffer
+}
+
+// awaitNoFlows waits until no flow is open.
+func (s *site) awaitNoFlows() {
+	for egress.Flows(s.way) > 0 {
+		<-s.ended
+	}
 }
 
 type lockedBuffer struct {
@@ -70,9 +78,21 @@ const web = "8.8.4.4" // an address of the internet
 
 func newSite(t testing.TB, p egress.Policy, addrs ...string) *site {
 	t.Helper()
-	s := &site{TB: t, Internet: testnet.New(t, append(addrs, web)...)}
+	return newSiteWith(t, egress.Config{Policy: p}, addrs...)
+}
+
+func newSiteWith(t testing.TB, cfg egress.Config, addrs ...string) *site {
+	t.Helper()
+	s := &site{TB: t, Internet: testnet.New(t, append(addrs, web)...), ended: make(chan struct{}, 1)}
+	cfg = egress.WithEnded(cfg, func() {
+		select {
+		case s.ended <- struct{}{}:
+		default:
+		}
+	})
 	var err error
-	s.gate, err = egress.New(egress.Config{Policy: p, Observer: &s.counts, Log: slog.New(slog.NewTextHandler(&s.log, nil))})
+	cfg.Observer, cfg.Log = &s.counts, slog.New(slog.NewTextHandler(&s.log, nil))
+	s.gate, err = egress.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,19 +255,7 @@ func TestTCP_Reset(t *testing.T) {
 	}
 	_ = c.(*net.TCPConn).SetLinger(0)
 	c.Close()
-	s.awaitFlows(0)
-}
-
-// awaitFlows waits until so many flows are open.
-func (s *site) awaitFlows(want int) {
-	s.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for egress.Flows(s.way) != want {
-		if time.Now().After(deadline) {
-			s.Fatalf("%d flows are open, want %d", egress.Flows(s.way), want)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	s.awaitNoFlows()
 }
 
 // Who does not read stops who writes: little waits in between.
@@ -322,7 +330,7 @@ func TestTCP_64FlowsAtOnceWithChecksums(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	s.awaitFlows(0)
+	s.awaitNoFlows()
 	if out, in := s.out.Load(), s.in.Load(); out < 64<<20 || in != out+64*32 {
 		t.Errorf("counted %d bytes out, %d in", out, in)
 	}
@@ -425,7 +433,7 @@ func TestFlows_AreBounded(t *testing.T) {
 	for _, c := range open {
 		c.Close()
 	}
-	s.awaitFlows(0)
+	s.awaitNoFlows()
 }
 
 // Nothing of an environment's flows is left when it ends, whatever they were
@@ -438,9 +446,6 @@ func TestClose_LeavesNothing(t *testing.T) {
 	s.serve(web+":80", echo)
 	s.serve(web+":81", func(c *net.TCPConn) { _, _ = io.Copy(c, zeros{}) })
 	before := egress.Goroutines()
-	if _, err := s.way.Resolve(s.Context(), query("nothing")), error(nil); err != nil {
-		t.Fatal(err)
-	}
 	for range 10 {
 		s.mustDial("tcp", web+":80")
 		s.mustDial("tcp", web+":81")
@@ -454,6 +459,74 @@ func TestClose_LeavesNothing(t *testing.T) {
 	}
 	if got := egress.Goroutines(); got >= before {
 		t.Errorf("%d goroutines of the package, %d before", got, before)
+	}
+}
+
+// An environment that sends nothing has no stack: neither before its first
+// packet nor when its flows have ended.
+func TestStack_IsThereWhileItIsUsed(t *testing.T) {
+	if !testnet.Alone(t) {
+		return
+	}
+	dropped := make(chan struct{}, 1)
+	s := newSiteWith(t, egress.WithIdle(egress.Config{}, 100*time.Millisecond, func() { dropped <- struct{}{} }))
+	s.serve(web+":80", echo)
+	if egress.HasStack(s.way) {
+		t.Error("there is a stack before the first packet")
+	}
+	idle := egress.Goroutines()
+	for range 2 {
+		c := s.mustDial("tcp", web+":80")
+		if !egress.HasStack(s.way) {
+			t.Error("there is no stack for a flow")
+		}
+		c.Close()
+		<-dropped
+		if egress.HasStack(s.way) {
+			t.Error("the stack is still there")
+		}
+		if got := egress.Goroutines(); got > idle {
+			t.Errorf("%d goroutines, %d before the first packet", got, idle)
+		}
+	}
+	// It does not go while a flow is open.
+	c := s.mustDial("tcp", web+":80")
+	select {
+	case <-dropped:
+		t.Error("the stack went with a flow open")
+	case <-time.After(300 * time.Millisecond):
+	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A destination is logged once for an environment, and no more of them than
+// are worth a line.
+func TestRefused_IsLoggedOnce(t *testing.T) {
+	if !testnet.Alone(t) {
+		return
+	}
+	s := newSite(t, egress.Policy{})
+	for range 3 {
+		if _, err := s.dial("tcp", "10.1.1.1:80"); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(s.log.String(), "destination=10.1.1.1:80"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, s.log.String())
+	}
+	for port := range 50 {
+		_, _ = s.dial("tcp", fmt.Sprintf("10.1.1.1:%d", 1000+port))
+	}
+	if n := strings.Count(s.log.String(), "way out refused"); n > 16 {
+		t.Errorf("%d lines", n)
+	}
+	if n := s.refused.Load(); n != 53 {
+		t.Errorf("%d flows are counted as refused", n)
 	}
 }
 

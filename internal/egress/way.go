@@ -147,7 +147,7 @@ func (w *Way) inject(packet []byte) {
 			return
 		}
 		w.net = n
-		w.idle = time.AfterFunc(idleAfter, w.dropIdle)
+		w.idle = time.AfterFunc(w.gate.cfg.idle, w.dropIdle)
 	}
 	w.last = time.Now()
 	w.mu.Unlock()
@@ -161,12 +161,12 @@ func (w *Way) dropIdle() {
 	w.injecting.Lock()
 	w.mu.Lock()
 	n := w.net
-	rest := idleAfter - time.Since(w.last)
+	rest := w.gate.cfg.idle - time.Since(w.last)
 	switch {
 	case w.closed || n == nil:
 		n = nil
 	case w.flows > 0:
-		w.idle.Reset(idleAfter)
+		w.idle.Reset(w.gate.cfg.idle)
 		n = nil
 	case rest > 0:
 		w.idle.Reset(rest)
@@ -181,6 +181,7 @@ func (w *Way) dropIdle() {
 	if n != nil {
 		n.close()
 		n.wait()
+		w.gate.cfg.dropped()
 	}
 }
 
@@ -215,6 +216,7 @@ func (w *Way) open(protocol string, to netip.AddrPort) (release func(), ok bool)
 		w.last = time.Now()
 		w.mu.Unlock()
 		w.gate.flows.Add(-1)
+		w.gate.cfg.ended()
 		w.wg.Done()
 	}, true
 }
