@@ -37,6 +37,7 @@ type Config struct {
 type Tree struct {
 	base    map[string]string // controller -> base directory; "" is version 2
 	v2      bool              // version 2 has the controllers
+	top     string            // where version 2 is mounted, with v2
 	kill    bool              // version 2 tree with cgroup.kill
 	missing []string
 	mkdir   func(string) error
@@ -72,7 +73,7 @@ func Open(cfg Config) (*Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.v2 = true
+		t.v2, t.top = true, l.v2.mount
 		t.base[""] = dir
 	} else {
 		for c, h := range l.v1 {

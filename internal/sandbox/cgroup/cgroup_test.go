@@ -301,6 +301,28 @@ func TestOpen_SaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// Who was tried from a shell, and is a service now, finds what the shell's left.
+func TestV2_SweepsTheTop(t *testing.T) {
+	m := v2Machine(t)
+	m.write("fs/cgroup.controllers", "cpu memory pids\n")
+	removed := map[string]bool{"fs/davy-dead": true, "fs/other": false, "fs/davy-services": false}
+	for dir := range removed {
+		if err := os.MkdirAll(filepath.Join(m.dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree, err := Open(m.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.lock.Close()
+	for dir, want := range removed {
+		if got := !exists(filepath.Join(m.dir, dir)); got != want {
+			t.Errorf("%s removed: %v", dir, got)
+		}
+	}
+}
+
 // A launcher that was killed and never starts again leaves groups; the next
 // launcher on the machine removes them, and leaves those of living ones.
 func TestOpen_SweepsDeadLaunchers(t *testing.T) {

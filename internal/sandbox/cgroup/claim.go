@@ -71,15 +71,27 @@ func tryLock(dir string) (*os.File, error) {
 // sweepDead removes the groups of killed launchers of other instances, which
 // may never start again. Only groups without a process are touched.
 func (t *Tree) sweepDead() {
-	entries, err := os.ReadDir(filepath.Dir(t.lockDir()))
+	beside := map[string]string{} // controller -> directory of the base group
+	for c, dir := range t.base {
+		beside[c] = filepath.Dir(dir)
+	}
+	t.sweepDeadIn(filepath.Dir(t.lockDir()), beside)
+	// One that was started from a shell left its groups at the top.
+	if t.v2 && t.top != beside[""] {
+		t.sweepDeadIn(t.top, map[string]string{"": t.top})
+	}
+}
+
+func (t *Tree) sweepDeadIn(lockParent string, parents map[string]string) {
+	entries, err := os.ReadDir(lockParent)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), "davy-") || e.Name() == filepath.Base(t.lockDir()) || e.Name() == servicesLeaf {
+		locked := filepath.Join(lockParent, e.Name())
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), "davy-") || locked == t.lockDir() || e.Name() == servicesLeaf {
 			continue
 		}
-		locked := filepath.Join(filepath.Dir(t.lockDir()), e.Name())
 		f, err := tryLock(locked)
 		if err != nil {
 			continue // it lives
@@ -87,8 +99,8 @@ func (t *Tree) sweepDead() {
 		// The locked group goes last: an owner that is just starting waits
 		// for it, and would lose its others if it came back earlier.
 		var bases []string
-		for _, base := range t.base {
-			if dir := filepath.Join(filepath.Dir(base), e.Name()); dir != locked {
+		for _, parent := range parents {
+			if dir := filepath.Join(parent, e.Name()); dir != locked {
 				bases = append(bases, dir)
 			}
 		}
