@@ -381,6 +381,9 @@ func (e *environment) boot(plan seed, deadline time.Time) (*failure, error) {
 	if reason, ok := execFailure(err, plan.program); ok {
 		return invalidEntry(reason), nil
 	}
+	if fail := e.wrapperFailure(err); fail != nil {
+		return fail, nil
+	}
 	if err != nil {
 		return nil, err
 	}
