@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -167,6 +166,3 @@ func leaveStage(dir string) error {
 	}
 	return nil
 }
-
-// inRoot is a path as the container sees it, below dir.
-func inRoot(dir, p string) string { return dir + "/" + strings.TrimPrefix(p, "/") }
