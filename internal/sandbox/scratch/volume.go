@@ -179,6 +179,16 @@ func (v *Volume) sysfs(of, file string) string {
 	return filepath.Join("/sys/block", name, of, file)
 }
 
+// write never creates the file: the kernel has it or not.
+func write(path, s string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(s)
+	return errors.Join(err, f.Close())
+}
+
 // dirtyBytes is how much of a volume may wait in memory to be written.
 const dirtyBytes = 16 << 20
 
@@ -187,7 +197,7 @@ const dirtyBytes = 16 << 20
 // group fill up with them, and kills it because it finds nothing to drop.
 func (v *Volume) boundDirty() error {
 	for _, s := range [][2]string{{"strict_limit", "1"}, {"max_bytes", strconv.Itoa(dirtyBytes)}} {
-		err := os.WriteFile(v.sysfs("bdi", s[0]), []byte(s[1]), 0)
+		err := write(v.sysfs("bdi", s[0]), s[1])
 		if err != nil && !errors.Is(err, os.ErrNotExist) { // Linux before 6.2
 			return fmt.Errorf("bound the dirty pages: %w", err)
 		}
@@ -209,7 +219,7 @@ func (v *Volume) brake(on bool) error {
 	if on {
 		n = v.blocks - 1
 	}
-	if err := os.WriteFile(v.sysfs("ext4", "reserved_clusters"), []byte(strconv.FormatInt(n, 10)), 0); err != nil {
+	if err := write(v.sysfs("ext4", "reserved_clusters"), strconv.FormatInt(n, 10)); err != nil {
 		return fmt.Errorf("reserve blocks: %w", err)
 	}
 	return nil
