@@ -434,7 +434,7 @@ func (b *bench) function(files map[string]string) Function {
 	return Function{
 		ARN: "arn:aws:lambda:eu-west-1:000000000000:function:f", Name: "f", Version: "$LATEST",
 		Account: "000000000000", Region: "eu-west-1", Runtime: "nodejs20.x", Handler: "index.handler",
-		CodeSHA256: sha, MemoryMB: 256, Timeout: 30 * time.Second, EphemeralMB: 512,
+		CodeSHA256: sha, MemoryMB: 256, Timeout: 30 * time.Second * slowness(b.t), EphemeralMB: 512,
 		RoleARN: "arn:aws:iam::000000000000:role/r", LogGroup: "/aws/lambda/f", Revision: sha,
 	}
 }

@@ -400,9 +400,8 @@ func (b *bench) custom(handler string) Function {
 	f := b.function(map[string]string{"bootstrap": string(exe)})
 	makeExecutable(b.t, b, f, "bootstrap")
 	f.Runtime, f.Handler = "provided.al2023", handler
-	f.Timeout *= slowness(b.t)
 	if handler == "hang" {
-		f.Timeout = 2 * time.Second
+		f.Timeout = 2 * time.Second * slowness(b.t)
 	}
 	return f
 }
@@ -415,7 +414,7 @@ func TestSandboxed_CustomRuntime(t *testing.T) {
 		{"error", "Unhandled: Mine: m"},
 		{"exit", exitError("exit status 3")},
 		{"signal", exitError("signal: killed")},
-		{"hang", "Unhandled: Sandbox.Timedout: RequestId: " + testID + " Error: Task timed out after 2.00 seconds"},
+		{"hang", "Unhandled: Sandbox.Timedout: RequestId: " + testID + " Error: " + fmt.Sprintf("Task timed out after %.2f seconds", (2*time.Second*slowness(t)).Seconds())},
 		{"memory", "Unhandled: Runtime.OutOfMemory: RequestId: " + testID + " Error: Runtime exited with error: signal: killed"},
 		{"large", fmt.Sprintf("Unhandled: Function.ResponseSizeTooLarge: Response payload size (%d bytes) exceeded maximum allowed payload size (%d bytes).", MaxResponse+10, MaxResponse)},
 	} {
