@@ -122,6 +122,10 @@ func (e *environment) startCrew(p *process, plan seed, deadline time.Time) (*fai
 	case err == nil:
 		return nil, nil
 	case errors.As(err, &launch) && launch.process == starter.Runtime:
+		if fail := e.wrapperFailure(err); fail != nil {
+			e.abandon(p, "error", errorExit)
+			return fail, nil
+		}
 		if plan.program == "" {
 			return nil, err
 		}
