@@ -336,6 +336,33 @@ func TestProvisioned_Concurrently(t *testing.T) {
 	b.awaitFleet(f, func(fl *fleet) bool { return fl.keep.have == 2 && fl.size == 2+len(fl.idle) })
 }
 
+// A function that has got all the environments that AWS gives it in so short a
+// time is refused another; those that it has serve on.
+func TestInvoke_NotFasterThanAWSScales(t *testing.T) {
+	b := newBench(t, nil)
+	f := b.js(typed)
+	b.invoke(f, `{}`)
+	b.envs.mu.Lock()
+	b.envs.bursts.buckets[f.ARN] = &bucket{-1e9, time.Now()} // so that none comes back while this runs
+	b.envs.mu.Unlock()
+	if got := answer(b.invoke(f, `{}`)); got != fmt.Sprintf(onDemand, 2) {
+		t.Errorf("a warm environment answered %s", got)
+	}
+	g := newGatedEvent(t)
+	busy := b.start(f, g.json())
+	g.awaitStarted()
+	if _, err := b.envs.Invoke(t.Context(), f, Invocation{RequestID: testID, Payload: []byte(`{}`)}); !errors.Is(err, ErrBurst) {
+		t.Errorf("Invoke = %v, want %v", err, ErrBurst)
+	}
+	other := f
+	other.ARN += "-other"
+	if got := answer(b.invoke(other, `{}`)); got != fmt.Sprintf(onDemand, 1) {
+		t.Errorf("another function answered %s", got)
+	}
+	g.letGo()
+	(<-busy).expect(t, fmt.Sprintf(onDemand, 3))
+}
+
 // AWS's suppressed init: after a failure the environment stays, and its next
 // invocation begins with an init phase that is no cold start, in the same log
 // stream. A runtime that does nothing but fail gets another environment.

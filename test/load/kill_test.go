@@ -66,6 +66,27 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// A server that is told to stop answers what it has accepted: clients meet
+// closed connections, but no error of the service. Events that were
+// acknowledged run before it ends or after it was started again.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.functions(t)
+	b := l.bombard(t, false)
+	if err := l.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	b.stop()
+	if n := b.faults.Load(); n > 0 {
+		t.Errorf("%d requests were accepted and not served", n)
+	}
+	l.settle(t, "stopped", census.none)
+	l.start(t)
+	l.awaitObjects(t, b.acknowledged)
+	t.Logf("%d answers, %d closed connections, %d events", b.right.Load(), b.wrong.Load(), len(b.acknowledged))
+}
+
 // functions makes the two that are called while something dies. A version of the
 // first has provisioned concurrency.
 func (l *lab) functions(t *testing.T) {
@@ -188,6 +209,7 @@ type bombardment struct {
 	wg     sync.WaitGroup
 	right  atomic.Int64 // answers
 	wrong  atomic.Int64 // errors, after the kill
+	faults atomic.Int64 // of them, answers of the service
 	goal   atomic.Int64 // of right answers
 	met    chan struct{}
 
@@ -247,8 +269,12 @@ func (l *lab) bombard(t *testing.T, stays bool) *bombardment {
 					return
 				case err == nil && !serviceError(a):
 					t.Errorf("an answer that is neither right nor an error of the service: %v", a)
+				case err != nil:
+					b.wrong.Add(1)
+					return // there is nobody to call any more
 				default:
 					b.wrong.Add(1)
+					b.faults.Add(1)
 				}
 				check()
 			}
@@ -256,7 +282,7 @@ func (l *lab) bombard(t *testing.T, stays bool) *bombardment {
 	}
 	for i := range 2 {
 		b.wg.Go(func() {
-			for n := 0; ctx.Err() == nil && n < 4*eventsBefore; n++ {
+			for n := 0; ctx.Err() == nil && n < 2*eventsBefore; n++ {
 				id := fmt.Sprintf("event-%d-%d", i, n)
 				if l.post(ctx, "put", id) {
 					b.mu.Lock()
