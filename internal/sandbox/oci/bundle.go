@@ -37,6 +37,7 @@ const (
 	workloadGID = 990
 	tmpInodes   = 1 << 18
 	shmBytes    = 16 << 20
+	oomScore    = 500
 )
 
 func (p Plan) off(a wire.Ablation) bool { return p.Ablate&a != 0 }
@@ -54,7 +55,7 @@ func (m *Machine) config(p Plan, root string) *specs.Spec {
 			NoNewPrivileges: !p.off(wire.AblateNoGain),
 			Capabilities:    &specs.LinuxCapabilities{},
 			Rlimits:         rlimits(p),
-			OOMScoreAdj:     new(500),
+			OOMScoreAdj:     new(oomScore),
 		},
 		Mounts: mounts(p),
 		Linux: &specs.Linux{

@@ -68,6 +68,10 @@ func enter(program string, args []string) error {
 	var b [1]byte
 	_, _ = unix.Read(gate, b[:])
 	unix.Close(gate)
+	// What the sentry and the gofer inherit: they go before the host's own.
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(oomScore)), 0); err != nil {
+		return fmt.Errorf("out-of-memory score: %w", err)
+	}
 	// The bundle's mount is shared and must stay so.
 	if err := unix.Mount("", "/proc", "", unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private /proc: %w", err)

@@ -55,7 +55,7 @@ func New(ctx context.Context, cfg Config) (*Machine, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return nil, fmt.Errorf("make mounts slaves: %w", err)
 	}
-	if err := newStage(place, "size=64m,mode=711"); err != nil {
+	if err := newStage(place, "size=256m,mode=711"); err != nil {
 		return nil, fmt.Errorf("place for containers: %w", err)
 	}
 	if err := os.Mkdir(m.state(), 0o700); err != nil {

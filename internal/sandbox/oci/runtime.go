@@ -73,7 +73,7 @@ func Find(ctx context.Context, name string) (Runtime, error) {
 }
 
 // environment is the runtime's: nothing of Davy's.
-var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"}
+var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 // command is one call of the runtime.
 type command struct {
