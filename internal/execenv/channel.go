@@ -67,6 +67,11 @@ type initMeta struct {
 // function.
 type warmMeta struct {
 	Modules []string `json:"modules"`
+	// ExerciseSDK: the modules are clients of the AWS SDK, whose code for a
+	// call is run. CAFile and Host lead to Davy.
+	ExerciseSDK bool   `json:"exerciseSDK,omitempty"`
+	CAFile      string `json:"caFile,omitempty"`
+	Host        string `json:"host,omitempty"`
 }
 
 type invokeMeta struct {

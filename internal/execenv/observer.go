@@ -36,6 +36,7 @@ type Count struct {
 	Starting, Idle, Busy int
 	Wanted, Ready        int // provisioned concurrency
 	Pooled               int
+	Booting              int   // on their way into the pool
 	PoolBytes            int64 // an estimate
 }
 
@@ -51,7 +52,7 @@ func (es *Environments) Count() Count {
 	}
 	c.Busy = max(0, len(es.all)-c.Starting-c.Idle)
 	es.mu.Unlock()
-	c.Pooled, c.PoolBytes = es.pool.size()
+	c.Pooled, c.Booting, c.PoolBytes = es.pool.size()
 	return c
 }
 

@@ -60,7 +60,7 @@ type kind struct {
 // served first.
 type pool struct {
 	es     *Environments
-	budget int64 // bytes
+	budget int64         // bytes
 	wake   chan struct{} // a signal when there may be something to boot
 	cpus   int
 
@@ -74,10 +74,10 @@ type pool struct {
 
 // stock is the spares of one kind.
 type stock struct {
-	ready   []*spare
-	boots   []*boot // the first began first
-	want    int
-	cost    int64 // bytes of one
+	ready []*spare
+	boots []*boot // the first began first
+	want  int
+	cost  int64 // bytes of one
 
 	takes []time.Time // within the last burst
 	most  int         // want that bursts gave since the last shrink
@@ -458,7 +458,7 @@ func (p *pool) boot(ctx context.Context, k kind, b *boot) (*spare, int64, error)
 		_ = proc.sb.Limit(ctx, sandbox.Limits{CPUMilli: p.es.allCPUs(), CPUWeight: weightFunction})
 	})
 	defer stopBoost()
-	if err := proc.prepare(k, time.Now().Add(bootWait)); err != nil {
+	if err := proc.prepare(k, p.es.cfg, time.Now().Add(bootWait)); err != nil {
 		proc.end()
 		return nil, 0, fmt.Errorf("boot: %w", err)
 	}
@@ -470,14 +470,17 @@ func (p *pool) boot(ctx context.Context, k kind, b *boot) (*spare, int64, error)
 }
 
 // prepare waits until a runtime of the pool can be assigned a function.
-func (p *process) prepare(k kind, deadline time.Time) error {
+func (p *process) prepare(k kind, cfg Config, deadline time.Time) error {
 	if err := p.awaitBooted(deadline); err != nil {
 		return err
 	}
 	var w warmMeta
 	switch {
 	case k.sdk:
-		w.Modules = []string{runtimes.SDKModule}
+		w.Modules, w.ExerciseSDK = []string{runtimes.SDKModule}, true
+		if cfg.TrustCA && cfg.Door != nil && len(cfg.Suffixes) > 0 {
+			w.CAFile, w.Host = runtimes.CAFile, "s3."+cfg.Suffixes[0]
+		}
 	case k.tls:
 		w.Modules = []string{"node:tls"}
 	default:
@@ -532,10 +535,11 @@ func (p *pool) drain() {
 	}
 }
 
-// size tells how many spares wait and the bytes that they hold.
-func (p *pool) size() (spares int, bytes int64) {
+// size tells how many spares wait, how many boot, and the bytes that those
+// hold that wait.
+func (p *pool) size() (spares, booting int, bytes int64) {
 	if p == nil {
-		return 0, 0
+		return 0, 0, 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -543,7 +547,7 @@ func (p *pool) size() (spares int, bytes int64) {
 		spares += len(s.ready)
 		bytes += int64(len(s.ready)) * s.cost
 	}
-	return spares, bytes
+	return spares, p.booting, bytes
 }
 
 // assignLimits are those of a function that gets a booted runtime: its own,

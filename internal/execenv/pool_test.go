@@ -240,7 +240,7 @@ func TestPool_ManyAtOnce(t *testing.T) {
 	if err := b.envs.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n, bytes := b.envs.pool.size(); n != 0 || bytes != 0 {
+	if n, _, bytes := b.envs.pool.size(); n != 0 || bytes != 0 {
 		t.Errorf("%d spares after Close", n)
 	}
 }

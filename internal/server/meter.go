@@ -40,7 +40,7 @@ func (m *meter) environments(r *metrics.Registry, envs *execenv.Environments) {
 	r.Gauge("davy_environments", "Execution environments and booted runtimes without a function, by state.", "state", func() map[string]float64 {
 		c := envs.Count()
 		return map[string]float64{
-			"starting": float64(c.Starting), "idle": float64(c.Idle), "busy": float64(c.Busy), "pooled": float64(c.Pooled),
+			"starting": float64(c.Starting), "idle": float64(c.Idle), "busy": float64(c.Busy), "pooled": float64(c.Pooled), "booting": float64(c.Booting),
 		}
 	})
 	r.Gauge("davy_provisioned_environments", "Provisioned concurrency: environments that are asked for, and those of them that are initialised.", "state", func() map[string]float64 {

@@ -95,15 +95,17 @@ func (a *account) name(prefix string) string {
 	return fmt.Sprintf("%s-%d", prefix, a.made)
 }
 
-// zipOf packs one file as a deployment package.
-func zipOf(file, text string) ([]byte, error) {
+// zipOf packs one file, which may be executed, as a deployment package.
+func zipOf(file string, text []byte) ([]byte, error) {
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
-	f, err := w.Create(file)
+	header := &zip.FileHeader{Name: file, Method: zip.Deflate}
+	header.SetMode(0o755)
+	f, err := w.CreateHeader(header)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.Write([]byte(text)); err != nil {
+	if _, err := f.Write(text); err != nil {
 		return nil, err
 	}
 	err = w.Close()
@@ -129,17 +131,29 @@ exports.handler = async (event) => {
 };`
 )
 
+// function is what a function is made of.
+type function struct {
+	runtime, handler, file string
+	text                   []byte
+	env                    map[string]string
+}
+
+// js is a function of the managed runtime that most measures are about.
+func (o options) js(text string) function {
+	return function{runtime: o.runtime, handler: "index.handler", file: "index.js", text: []byte(text)}
+}
+
 // create makes a function and returns its name.
-func (a *account) create(ctx context.Context, o options, kind, text string, env map[string]string) (string, error) {
-	z, err := zipOf("index.js", text)
+func (a *account) create(ctx context.Context, kind string, f function) (string, error) {
+	z, err := zipOf(f.file, f.text)
 	if err != nil {
 		return "", err
 	}
 	name := a.name(kind)
 	_, err = a.user.lambda(ctx, http.MethodPost, "/2015-03-31/functions", map[string]any{
-		"FunctionName": name, "Runtime": o.runtime, "Role": a.role, "Handler": "index.handler",
+		"FunctionName": name, "Runtime": f.runtime, "Role": a.role, "Handler": f.handler,
 		"Code": map[string]any{"ZipFile": z}, "Timeout": 120, "MemorySize": wholeProcessor,
-		"Environment": map[string]any{"Variables": env},
+		"Environment": map[string]any{"Variables": f.env},
 	})
 	return name, err
 }

@@ -58,70 +58,6 @@ func (b *bench) starts(s *davytest.Server) error {
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }
 
-// cold measures first invocations of functions that were just created.
-func (b *bench) cold(ctx context.Context) error {
-	for _, c := range []struct {
-		series, code, bare string
-		times              int
-	}{
-		{"cold.hello", helloCode, "0", b.size.cold},
-		{"cold.sdk", sdkCode, "require('@aws-sdk/client-s3')", b.size.coldSDK},
-	} {
-		for range c.times {
-			name, err := b.create(ctx, b.o, "cold", c.code, nil)
-			if err != nil {
-				return err
-			}
-			before, err := treeUsage(b.server.PID())
-			if err != nil {
-				return err
-			}
-			a, err := b.user.invoke(ctx, name, kibibyte)
-			if err != nil {
-				return err
-			}
-			after, err := treeUsage(b.server.PID())
-			if err != nil {
-				return err
-			}
-			b.out.addTime(c.series, a.took)
-			b.out.addTime(c.series+".cpu", after.cpu-before.cpu)
-			d, err := b.node.run(c.bare)
-			if err != nil {
-				return err
-			}
-			b.out.addTime(c.series+".floor", d)
-		}
-	}
-	return nil
-}
-
-// sustained measures how many cold starts a second are possible, four at a
-// time.
-func (b *bench) sustained(ctx context.Context) error {
-	names := make([]string, b.size.sustained)
-	for i := range names {
-		var err error
-		if names[i], err = b.create(ctx, b.o, "sustained", helloCode, nil); err != nil {
-			return err
-		}
-	}
-	p, err := pressCount(ctx, 4, len(names), func(ctx context.Context, i int) error {
-		_, err := b.user.invoke(ctx, names[i], kibibyte)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	b.out.add("sustained", p.rate())
-	p, err = pressCount(ctx, 4, len(names), func(context.Context, int) error {
-		_, err := b.node.run("0")
-		return err
-	})
-	b.out.add("sustained.floor", p.rate())
-	return err
-}
-
 // memory measures what environments that wait for an event hold.
 func (b *bench) memory(context.Context) error {
 	all, err := readProcesses("/proc")
@@ -160,7 +96,7 @@ func anonymous(pid int) (int64, error) {
 
 // warm measures a function that runs already, with one client and with many.
 func (b *bench) warm(ctx context.Context) error {
-	name, err := b.create(ctx, b.o, "warm", helloCode, nil)
+	name, err := b.create(ctx, "warm", b.o.js(helloCode))
 	if err != nil {
 		return err
 	}
@@ -243,7 +179,7 @@ func slowest(took []time.Duration) time.Duration {
 // enqueue measures how many events a second are taken and kept: by Invoke,
 // and by the queue alone.
 func (b *bench) enqueue(ctx context.Context) error {
-	name, err := b.create(ctx, b.o, "sleep", sleepCode, nil)
+	name, err := b.create(ctx, "sleep", b.o.js(sleepCode))
 	if err != nil {
 		return err
 	}

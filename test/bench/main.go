@@ -23,15 +23,16 @@ import (
 
 // options are the flags.
 type options struct {
-	davy     string // binary
-	runtimes string // directory
-	runtime  string // managed runtime of the functions
-	results  string // directory; empty: print only
-	only     *regexp.Regexp
-	rounds   int
-	quick    bool
-	large    bool
-	keep     bool
+	davy      string // binary
+	runtimes  string // directory
+	runtime   string // managed runtime of the functions
+	results   string // directory; empty: print only
+	bootstrap string // binary of a custom runtime; empty: none
+	only      *regexp.Regexp
+	rounds    int
+	quick     bool
+	large     bool
+	keep      bool
 }
 
 func main() {
@@ -40,6 +41,7 @@ func main() {
 	flag.StringVar(&o.davy, "davy", "bin/davy", "the davy `binary`")
 	flag.StringVar(&o.runtimes, "runtimes", "build/runtimes", "`directory` of installed runtimes")
 	flag.StringVar(&o.runtime, "runtime", "nodejs22.x", "managed `runtime` of the functions")
+	flag.StringVar(&o.bootstrap, "bootstrap", "", "`binary` of test/bench/bootstrap, for the measure of a custom runtime; empty: not measured")
 	flag.StringVar(&o.results, "results", "", "`directory` that gets the JSON lines; empty: print only")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds (default 4; 1 with -quick)")
 	flag.BoolVar(&o.quick, "quick", false, "one round, fewer samples: a look, not a result")

@@ -142,15 +142,24 @@ func (b *bench) lab(ctx context.Context) error {
 	raw := make([]byte, 64<<10)
 	_, _ = rand.Read(raw)
 	picture := payloadOf(raw)
-	for range b.size.labCold {
-		name, err := b.create(ctx, b.o, "copy", copyCode, map[string]string{"DESTINATION": destination})
+	copier := b.o.js(copyCode)
+	copier.env = map[string]string{"DESTINATION": destination}
+	for i := range 2 * b.size.labCold {
+		name, err := b.create(ctx, "copy", copier)
 		if err != nil {
 			return err
 		}
 		if err := b.trigger(ctx, source, name); err != nil {
 			return err
 		}
-		if err := b.upload(ctx, "lab.cold", 5*time.Millisecond, source, destination, picture); err != nil {
+		series := "lab.rapid"
+		if i%2 == 0 {
+			series = "lab.cold"
+			if err := b.awaitPool(ctx); err != nil {
+				return err
+			}
+		}
+		if err := b.upload(ctx, series, 5*time.Millisecond, source, destination, picture); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 type size struct {
 	starts    int           // starts of the server
 	cold      int           // fresh functions
-	coldSDK   int           // fresh functions with the SDK
+	coldFresh int           // of the other kinds
 	sustained int           // fresh functions, four at a time
 	warm      int           // calls of one client
 	span      time.Duration // of each load with many clients
@@ -26,8 +26,8 @@ type size struct {
 type extent struct{ functions, objects int }
 
 var (
-	fullSize  = size{starts: 3, cold: 10, coldSDK: 4, sustained: 32, warm: 500, span: 2 * time.Second, big: 6, labCold: 2, labWarm: 8, scale: extent{1000, 10_000}}
-	quickSize = size{starts: 1, cold: 5, coldSDK: 2, sustained: 12, warm: 200, span: time.Second, big: 3, labCold: 1, labWarm: 4, scale: extent{100, 1000}}
+	fullSize  = size{starts: 3, cold: 10, coldFresh: 4, sustained: 32, warm: 500, span: 2 * time.Second, big: 6, labCold: 2, labWarm: 8, scale: extent{1000, 10_000}}
+	quickSize = size{starts: 1, cold: 5, coldFresh: 2, sustained: 12, warm: 200, span: time.Second, big: 3, labCold: 1, labWarm: 4, scale: extent{100, 1000}}
 
 	largeScale = extent{10_000, 100_000}
 )

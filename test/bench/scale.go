@@ -31,7 +31,7 @@ func measureScale(ctx context.Context, o options, e extent, out samples) (err er
 	if _, err := a.user.s3(ctx, http.MethodPut, "/scale", nil, payload{}); err != nil {
 		return err
 	}
-	name, err := a.create(ctx, o, "probe", helloCode, nil)
+	name, err := a.create(ctx, "probe", o.js(helloCode))
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func measureScale(ctx context.Context, o options, e extent, out samples) (err er
 
 // fill creates functions and objects numbered from..to.
 func (b *bench) fill(ctx context.Context, fromFunction, toFunction, fromObject, toObject int) error {
-	z, err := zipOf("index.js", helloCode)
+	z, err := zipOf("index.js", []byte(helloCode))
 	if err != nil {
 		return err
 	}

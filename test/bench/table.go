@@ -33,6 +33,7 @@ const (
 	atLeast
 	ratioAtMost
 	ratioAtLeast
+	aboveAtMost // the floor
 )
 
 func (g goal) met(value, ratio float64) bool {
@@ -45,6 +46,8 @@ func (g goal) met(value, ratio float64) bool {
 		return ratio <= g.bound
 	case ratioAtLeast:
 		return ratio >= g.bound
+	case aboveAtMost:
+		return value-value/ratio <= g.bound
 	}
 	return true
 }
@@ -60,6 +63,8 @@ func (g goal) text(unit string) string {
 		return "≤ " + n + " × floor"
 	case ratioAtLeast:
 		return "≥ " + n + " × floor"
+	case aboveAtMost:
+		return "≤ floor + " + n + " " + unit
 	}
 	return ""
 }

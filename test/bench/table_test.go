@@ -28,6 +28,9 @@ func TestGoal(t *testing.T) {
 		{goal{ratioAtLeast, 0.33}, 0, 0.33, true, "≥ 0.33 × floor"},
 		{goal{ratioAtLeast, 0.33}, 99, 0.32, false, "≥ 0.33 × floor"},
 		{goal{ratioAtMost, 2}, 1, math.NaN(), false, "≤ 2 × floor"}, // a floor that is missing meets nothing
+		{goal{aboveAtMost, 10}, 15, 3, true, "≤ floor + 10 ms"},
+		{goal{aboveAtMost, 10}, 15.1, 3.02, false, "≤ floor + 10 ms"}, // a floor of 5
+		{goal{aboveAtMost, 10}, 15, math.NaN(), false, "≤ floor + 10 ms"},
 		{goal{}, 1, 1, true, ""},
 	} {
 		if got := tc.goal.met(tc.value, tc.ratio); got != tc.met {

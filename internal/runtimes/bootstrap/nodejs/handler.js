@@ -91,27 +91,9 @@ async function load(root, setting, callbacks) {
   return handler;
 }
 
-// From here only the runtime's own modules are found. Node.js remembers where
-// it found a name, seen from a folder: looked up from the function's, its own
-// copy of a module would be passed over.
-const rootRequire = createRequire('/index.mjs');
-
-// warm imports modules of the runtime for a function to come.
-async function warm(modules) {
-  for (const name of modules) {
-    try {
-      const found = rootRequire.resolve(name);
-      await import(path.isAbsolute(found) ? pathToFileURL(found) : found);
-    } catch {
-      // Whoever imports it will hear why.
-    }
-  }
-}
-
 module.exports = {
   load,
   isStreaming: (handler) => Boolean(handler[STREAMING]),
-  warm,
   // awslambda is the global through which a function marks a handler as
   // streaming.
   awslambda: {

@@ -57,9 +57,9 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
   channel.send(T.READY, '{}');
 }
 
-async function warm(modules) {
+async function warm(meta) {
   hideHeapFlags(true);
-  await handlers.warm(modules);
+  await require('./warm.js').warm(meta);
   booted();
 }
 
@@ -68,7 +68,7 @@ const booted = () => channel.send(T.BOOTED, JSON.stringify({ node: process.versi
 channel.open((type, body) => {
   const [meta, payload] = channel.split(body);
   if (type === T.INIT) init(meta);
-  else if (type === T.WARM) warm(meta.modules);
+  else if (type === T.WARM) warm(meta);
   else if (type === T.TERMINATE) process.kill(process.pid, 'SIGTERM');
   else if (type === T.INVOKE && run !== null) run(meta, payload);
 });

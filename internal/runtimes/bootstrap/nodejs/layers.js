@@ -1,9 +1,7 @@
 'use strict';
 // In AWS's runtimes import finds packages in the folders of NODE_PATH, as
-// require does everywhere. Here the search for them finds one folder of the
-// layers by itself; what it misses is a second one, and folders that the
-// function names in NODE_PATH.
-// https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
+// require does everywhere. Here the search for them finds those of layers by
+// itself; what it misses is folders that the function names in NODE_PATH.
 
 const fs = require('fs');
 const loader = require('module');
@@ -12,11 +10,10 @@ const { pathToFileURL } = require('url');
 
 const SUFFIX = '/node_modules';
 
-function missed() {
-  const all = (process.env.NODE_PATH || '').split(':').filter((f) => f.endsWith(SUFFIX) && !f.startsWith('/var/runtime/') && fs.existsSync(f));
-  const layers = all.filter((f) => f.startsWith('/opt/nodejs/'));
-  return layers.length === all.length && layers.length < 2 ? [] : all;
-}
+const missed = () =>
+  (process.env.NODE_PATH || '')
+    .split(':')
+    .filter((f) => f.endsWith(SUFFIX) && !/^\/(var\/runtime|opt\/nodejs)\//.test(f) && fs.existsSync(f));
 
 // install makes import search where it would miss a package. Node.js can be
 // told so from 22.15 on.
