@@ -270,7 +270,7 @@ func (c *crew) runtimeExit(sb sandbox.Sandbox, deadline time.Time) sandbox.Exit 
 		defer timer.Stop()
 		select {
 		case <-sb.Done():
-			exit.OOMKilled = sb.Exit().OOMKilled
+			exit.OOMKilled, exit.Lost = sb.Exit().OOMKilled, sb.Exit().Lost
 		case <-timer.C:
 		}
 	}

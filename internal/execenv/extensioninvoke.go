@@ -65,6 +65,10 @@ func (e *environment) finishExtended(j job, v verdict, p *process, started, dead
 		e.shutdown(reasonSpindown)
 		return false
 	}
+	if v.lost {
+		j.done <- result{err: errLost}
+		return false
+	}
 	answered := time.Now()
 	out := Outcome{Payload: v.payload, Duration: answered.Sub(started), Path: e.path}
 	if !e.provisioned {
@@ -114,6 +118,7 @@ func (e *environment) finishExtended(j job, v verdict, p *process, started, dead
 	alive := false
 	if sound {
 		e.failures = 0
+		e.busy.Store(false) // what is left to do is no invocation that Close could spoil
 		alive = e.fleet.free(e)
 	}
 	if !j.inv.Tail {

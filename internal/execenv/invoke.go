@@ -185,7 +185,7 @@ func (e *environment) broken(p *process, inv Invocation, err error, deadline tim
 			status: "timeout", line: timeoutLine(time.Now(), inv.RequestID, e.fn.Timeout),
 		}
 	}
-	if !endOfProcess(err) {
+	if !endOfProcess(err) && !errors.Is(err, errInterrupted) {
 		e.es.log.Warn("runtime failed", "env", e.id, "error", err)
 		p.sb.Kill()
 	}
