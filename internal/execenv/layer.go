@@ -9,10 +9,13 @@ import (
 	"davy/internal/sandbox"
 )
 
-// layerModules is the folder of a Node.js function's layers in which import
-// finds packages: it is mounted where the search comes after the function's own
-// node_modules, and before the SDKs. require finds those of both folders, by
-// NODE_PATH. Empty: there is none.
+// layerModules is the folder in which the modules of a Node.js function's
+// layers are found: it is mounted where the search comes after the function's
+// own node_modules, and before the SDKs. Empty: there is none.
+//
+// It is the view of links into /opt that the code source has beside the layers,
+// so that a module has one path, AWS's, however it is found; or else one of the
+// layers' folders.
 // https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
 func layerModules(layers, runtime string) string {
 	version, node := strings.CutPrefix(runtime, runtimes.NodeJS)
@@ -20,8 +23,11 @@ func layerModules(layers, runtime string) string {
 		return ""
 	}
 	major, _, _ := strings.Cut(version, ".")
-	for _, folder := range []string{"nodejs/node" + major, "nodejs"} {
-		modules := filepath.Join(layers, folder, "node_modules")
+	candidates := []string{filepath.Join(filepath.Dir(layers), runtimes.ModulesView(major))}
+	for _, folder := range runtimes.LayerModules(major) {
+		candidates = append(candidates, filepath.Join(layers, folder))
+	}
+	for _, modules := range candidates {
 		if info, err := os.Lstat(modules); err == nil && info.IsDir() {
 			return modules
 		}

@@ -19,10 +19,12 @@ func TestLayerModules(t *testing.T) {
 		{"nodejs24.x", "nodejs/node22/node_modules", ""},
 		{"nodejs24.x", "nodejs/node22/node_modules nodejs/node_modules", "nodejs/node_modules"},
 		{"nodejs22.x", "node_modules python", ""},
-		{"python3.13", "nodejs/node_modules", ""},
+		{"nodejs24.x", "../modules-nodejs24 nodejs/node_modules", "../modules-nodejs24"},
+		{"nodejs22.x", "../modules-nodejs24 nodejs/node_modules", "nodejs/node_modules"},
+		{"python3.13", "../modules-nodejs24 nodejs/node_modules", ""},
 		{"provided.al2023", "nodejs/node_modules", ""},
 	} {
-		dir := t.TempDir()
+		dir := filepath.Join(t.TempDir(), "code")
 		for f := range strings.FieldsSeq(tc.folders) {
 			if err := os.MkdirAll(filepath.Join(dir, f), 0o755); err != nil {
 				t.Fatal(err)

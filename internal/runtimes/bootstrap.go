@@ -33,6 +33,17 @@ const (
 	langDir = "/var/lang"
 )
 
+// ModulesView names the folder of links to all modules that layers have for a
+// release of Node.js.
+func ModulesView(major string) string { return "modules-" + NodeJS + major }
+
+// LayerModules are the folders of layers with modules for a release of Node.js:
+// what is made for the release comes first.
+// https://docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html
+func LayerModules(major string) []string {
+	return []string{"nodejs/node" + major + "/node_modules", "nodejs/node_modules"}
+}
+
 // writeBootstrap puts the bootstrap and the authority's certificate into a
 // folder named by their content, once.
 func (s *Store) writeBootstrap(name string) (string, error) {

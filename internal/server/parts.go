@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"davy/api/iamapi"
@@ -39,8 +40,9 @@ type parts struct {
 	gateway *gateway.Gateway
 	metrics metrics.Registry
 
-	runs   []func(context.Context) error
-	closes []func() error // in order of building
+	invoker *invoke.Dispatcher
+	runs    []func(context.Context) error
+	closes  []func() error // in order of building
 }
 
 // background are the functions that work until their context ends.
@@ -145,8 +147,12 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 		return nil, fmt.Errorf("open runtimes: %w", err)
 	}
 	var names []string
+	var views []tree.View
 	for _, r := range runtimes.All() {
 		names = append(names, r.Name)
+		if major := strconv.Itoa(r.Major); r.Family == runtimes.NodeJS {
+			views = append(views, tree.View{Name: runtimes.ModulesView(major), Mounted: runtimes.LayerDir, Folders: runtimes.LayerModules(major)})
+		}
 	}
 	links, err := lambda.NewCodeLinks()
 	if err != nil {
@@ -177,7 +183,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	if err != nil {
 		return nil, fmt.Errorf("start log sink: %w", err)
 	}
-	code, err := tree.Open(tree.Config{Dir: in(codeDir), Load: control.CodeZip})
+	code, err := tree.Open(tree.Config{Dir: in(codeDir), Load: control.CodeZip, Views: views})
 	if err != nil {
 		return nil, fmt.Errorf("open code: %w", err)
 	}
@@ -207,7 +213,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	if err != nil {
 		return nil, fmt.Errorf("start invoke: %w", err)
 	}
-	triggers.invoke = dispatcher
+	triggers.invoke, p.invoker = dispatcher, dispatcher
 
 	// The door.
 	verifier, err := sigv4.New(sigv4.Config{Keys: identity})
@@ -234,7 +240,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	}
 	inside.gateway = p.gateway
 
-	p.runs = append(p.runs, objectService.Run, control.Run, logService.Run, dispatcher.Run, sweepPackages(packages, control, cfg.Log),
+	p.runs = append(p.runs, objectService.Run, control.Run, logService.Run, sweepPackages(packages, control, cfg.Log),
 		expectFunctions(control, environments, cfg.Log), provisioner.run)
 	// Environments end after the dispatcher has let events finish, and their
 	// last lines are written before the log store is closed.

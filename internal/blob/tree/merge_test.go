@@ -194,6 +194,7 @@ func FuzzMerge(f *testing.F) {
 		}
 		c, archives, _ := newCache(t, t.TempDir(), 0)
 		c.limits = limits{bytes: 1 << 20, entries: 100}
+		c.cfg.Views = []View{{Name: "view", Mounted: "/opt", Folders: []string{"m", "a"}}}
 		dir, err := merged(t, c, archives, one, two)
 		if err != nil {
 			return

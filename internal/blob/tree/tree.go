@@ -13,6 +13,7 @@
 // where the boot has no name are trees synced.
 //
 //	DIR/SHA256/code/   the files
+//	DIR/SHA256/VIEW/   links into them, if there is something to link
 //	DIR/SHA256/made    their bytes in decimal and the boot; its time: when last used
 //	DIR/.tmp-*         being made or removed; gone after Open
 package tree
@@ -44,6 +45,7 @@ type Config struct {
 	// MaxBytes is how much is kept; unused trees go, the least recently used
 	// first, when it is more. 0: 4 GiB.
 	MaxBytes int64
+	Views    []View // of trees that have their folders
 }
 
 // Cache is the trees of one directory.
@@ -279,6 +281,11 @@ func (c *Cache) unpack(name string, a *archive) (err error) {
 	n, err := a.writeTo(code)
 	if err != nil {
 		return err
+	}
+	for _, v := range c.cfg.Views {
+		if err := a.writeView(v, tmp); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(filepath.Join(tmp, "made"), fmt.Appendf(nil, "%d %s\n", n, c.boot), 0o644); err != nil {
 		return err
