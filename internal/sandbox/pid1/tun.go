@@ -63,6 +63,12 @@ func makeTun(fd int, at netip.Prefix) error {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return fmt.Errorf("make the device: %w", err)
 	}
+	// The device ends with its namespace, which the kernel clears up behind our
+	// backs. To end with its descriptor it would hold up who closes that, the
+	// server, for tens of milliseconds.
+	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
+		return fmt.Errorf("keep the device: %w", err)
+	}
 	// IPv4 is all that is carried. Without this the kernel would send packets
 	// of its own accord (router solicitations), and each of them costs the
 	// server something. Where it cannot be written they are dropped there.
