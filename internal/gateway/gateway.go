@@ -67,8 +67,17 @@ type Gateway struct {
 	log    *slog.Logger
 	byName map[string]*backend // by signing name
 	s3     *backend
-	door   *door
-	http   *http.Server
+
+	outside, inside *side
+}
+
+// side is one of the two ways in. Functions have one of their own: while the
+// other lets requests under way finish, functions that these have called still
+// need the APIs.
+type side struct {
+	log  *slog.Logger
+	door *door
+	http *http.Server
 }
 
 // backend is a Backend with what the gateway derives from it.
@@ -89,7 +98,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, byName: make(map[string]*backend), door: newDoor()}
+	g := &Gateway{cfg: cfg, log: cfg.Log, byName: make(map[string]*backend)}
 	for _, b := range cfg.Backends {
 		be := &backend{Backend: b, family: familyOf(b.Service.Protocol), s3: b.Service.Protocol == awsapi.RESTXML}
 		g.byName[b.Service.SigningName] = be
@@ -97,15 +106,19 @@ func New(cfg Config) (*Gateway, error) {
 			g.s3 = be
 		}
 	}
-	g.http = &http.Server{
+	g.outside, g.inside = g.newSide(), g.newSide()
+	return g, nil
+}
+
+func (g *Gateway) newSide() *side {
+	return &side{log: g.log, door: newDoor(), http: &http.Server{
 		Handler:           g,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		TLSConfig:         cfg.CA.TLSConfig(),
-		ErrorLog:          slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
-	}
-	return g, nil
+		TLSConfig:         g.cfg.CA.TLSConfig(),
+		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}}
 }
 
 func familyOf(p awsapi.Protocol) sigv4.Family {
@@ -124,21 +137,30 @@ func familyOf(p awsapi.Protocol) sigv4.Family {
 // Run serves until ctx ends, then lets requests under way finish for at most
 // drain and returns.
 func (g *Gateway) Run(ctx context.Context, drain time.Duration) error {
+	return g.outside.run(ctx, drain)
+}
+
+// RunInside is Run for ServeInside.
+func (g *Gateway) RunInside(ctx context.Context, drain time.Duration) error {
+	return g.inside.run(ctx, drain)
+}
+
+func (s *side) run(ctx context.Context, drain time.Duration) error {
 	serving, stop := errgroup.WithContext(context.WithoutCancel(ctx))
-	serving.Go(func() error { return ignoreClosed(g.http.Serve(g.door.plain)) })
-	serving.Go(func() error { return ignoreClosed(g.http.ServeTLS(g.door.secure, "", "")) })
+	serving.Go(func() error { return ignoreClosed(s.http.Serve(s.door.plain)) })
+	serving.Go(func() error { return ignoreClosed(s.http.ServeTLS(s.door.secure, "", "")) })
 	select {
 	case <-ctx.Done():
 	case <-stop.Done():
 	}
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	err := g.http.Shutdown(limit)
+	err := s.http.Shutdown(limit)
 	if errors.Is(err, context.DeadlineExceeded) {
-		g.log.WarnContext(ctx, "requests were cut off", "drain", drain)
-		err = g.http.Close()
+		s.log.WarnContext(ctx, "requests were cut off", "drain", drain)
+		err = s.http.Close()
 	}
-	g.door.close()
+	s.door.close()
 	return errors.Join(err, serving.Wait())
 }
 
@@ -152,5 +174,10 @@ func ignoreClosed(err error) error {
 // Serve accepts connections from l, HTTP and TLS alike, until ctx ends or l is
 // closed. It may be called for any number of listeners.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
-	return g.door.serve(ctx, l)
+	return g.outside.door.serve(ctx, l)
+}
+
+// ServeInside is Serve for listeners that only functions reach.
+func (g *Gateway) ServeInside(ctx context.Context, l net.Listener) error {
+	return g.inside.door.serve(ctx, l)
 }

@@ -267,4 +267,4 @@ type door struct {
 	gateway *gateway.Gateway
 }
 
-func (d *door) Serve(l net.Listener) error { return d.gateway.Serve(d.ctx, l) }
+func (d *door) Serve(l net.Listener) error { return d.gateway.ServeInside(d.ctx, l) }

@@ -56,6 +56,12 @@ func (c Config) SandboxRoots() []string {
 	return []string{filepath.Join(c.DataDir, codeDir), filepath.Join(c.DataDir, bootstrapDir), c.RuntimesDir}
 }
 
+var errBehind = errors.New("server: a part has ended")
+
+// lastRequests is how long what functions ask for may take when they are about
+// to be ended.
+const lastRequests = time.Second
+
 // Run serves until ctx ends, drains, and stops everything. ready is called
 // with the addresses once requests are answered.
 func Run(ctx context.Context, cfg Config, ready func(api, console string)) (err error) {
@@ -101,11 +107,14 @@ func Run(ctx context.Context, cfg Config, ready func(api, console string)) (err 
 	for _, run := range p.background() {
 		rear.Go(func() error { return run(behind) })
 	}
+	// Functions have the APIs until nothing runs any more.
+	rear.Go(func() error { return p.gateway.RunInside(behind, lastRequests) })
 	front, door := errgroup.WithContext(ctx)
 	stopOnFailure := context.AfterFunc(behind, func() { api.Close() })
 	defer stopOnFailure()
 	front.Go(func() error { return p.gateway.Run(door, cfg.Drain) })
 	front.Go(func() error { return p.gateway.Serve(door, api) })
+	front.Go(func() error { return p.invoker.Run(door) })
 	front.Go(func() error {
 		if err := web.Serve(page); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -115,9 +124,10 @@ func Run(ctx context.Context, cfg Config, ready func(api, console string)) (err 
 	front.Go(func() error {
 		select {
 		case <-door.Done():
-		case <-behind.Done():
+			return web.Close()
+		case <-behind.Done(): // one of them has failed, and says why
+			return errors.Join(errBehind, web.Close())
 		}
-		return web.Close()
 	})
 	cfg.Log.InfoContext(ctx, "davy is ready", "api", endpoint(api.Addr()), "console", endpoint(page.Addr()),
 		"data", cfg.DataDir, "version", cfg.Version, "after", time.Since(began))
