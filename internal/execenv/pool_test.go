@@ -167,7 +167,9 @@ func TestPool_LayerAndOwnModules(t *testing.T) {
 // With the SDK imported before there was a function, it is the same module that
 // the function gets, and a copy of the function's own wins.
 func TestPool_SDK(t *testing.T) {
-	b := newPooledBench(t, newSandboxedBench, nil)
+	b := newPooledBench(t, newSandboxedBench, func(c *Config) {
+		c.Credentials = sessionOf(Credentials{AccessKeyID: "ASIAFUNCTION", SecretAccessKey: "secret", SessionToken: "token"})
+	})
 	for _, tc := range []struct {
 		name  string
 		files map[string]string
@@ -175,6 +177,8 @@ func TestPool_SDK(t *testing.T) {
 	}{
 		{"import", map[string]string{"index.mjs": `import { S3Client } from "@aws-sdk/client-s3"; export const handler = async () => [typeof S3Client, typeof awslambda.streamifyResponse]`}, `["function","function"]`},
 		{"require", map[string]string{"index.js": `const s3 = require("@aws-sdk/client-s3"); exports.handler = async () => [typeof s3.S3Client, typeof awslambda.streamifyResponse]`}, `["function","function"]`},
+		{"a client", map[string]string{"index.js": `const { S3Client } = require("@aws-sdk/client-s3"); const c = new S3Client({});
+exports.handler = async () => [await c.config.region(), (await c.config.credentials()).accessKeyId, Object.values(process.env).some((v) => v.includes("EXAMPLE"))]`}, `["eu-west-1","ASIAFUNCTION",false]`},
 		{"own copy", map[string]string{
 			"index.mjs": `import own from "@aws-sdk/client-s3"; export const handler = async () => own`,
 			"node_modules/@aws-sdk/client-s3/index.js": `module.exports = "own"`,
@@ -290,6 +294,70 @@ func TestUsesSDK(t *testing.T) {
 				t.Errorf("usesSDK = %v", got)
 			}
 		})
+	}
+}
+
+// A cold start waits for a runtime that boots for nobody; the next, which finds
+// none, does not.
+func TestTake_TakesOverWhatBoots(t *testing.T) {
+	k := kind{runtime: "a"}
+	p := newPool(&Environments{}, 1<<30)
+	wanted, want := context.WithCancel(t.Context())
+	b := &boot{wanted: wanted, want: want, done: make(chan struct{})}
+	p.stocks[k] = &stock{cost: 1, want: 1, boots: []*boot{b}}
+	p.began()
+	got := make(chan *spare)
+	go func() { got <- p.take(t.Context(), k, false) }()
+	<-wanted.Done() // it waits, and the runtime boots with the weight of a function
+	if sp := p.take(t.Context(), k, true); sp != nil {
+		t.Errorf("another took %v", sp)
+	}
+	p.mu.Lock()
+	if p.starting != 0 {
+		t.Errorf("%d start while the one that does waits", p.starting)
+	}
+	if n := p.stocks[k].size(); n != 0 {
+		t.Errorf("%d spares for who comes next", n)
+	}
+	p.mu.Unlock()
+	b.spare = &spare{kind: k}
+	close(b.done)
+	if sp := <-got; sp != b.spare {
+		t.Errorf("took %v", sp)
+	}
+}
+
+// Who waits no longer leaves the runtime to who comes next.
+func TestTake_GivesUp(t *testing.T) {
+	k := kind{runtime: "a"}
+	p := newPool(&Environments{}, 1<<30)
+	b := &boot{want: func() {}, done: make(chan struct{})}
+	p.stocks[k] = &stock{cost: 1, want: 1, boots: []*boot{b}}
+	p.began()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sp := p.take(ctx, k, true); sp != nil {
+		t.Errorf("took %v", sp)
+	}
+	if n := p.stocks[k].size(); n != 1 || p.starting != 1 {
+		t.Errorf("%d spares to come, %d start", n, p.starting)
+	}
+}
+
+// A spare that was taken and not needed waits again.
+func TestPool_PutBack(t *testing.T) {
+	b := newPooledBench(t, newBench, nil)
+	f := b.js(`exports.handler = async () => 1`)
+	k := b.expected(f)
+	sp := b.envs.pool.take(t.Context(), k, false)
+	if sp == nil {
+		t.Fatal("no spare")
+	}
+	b.envs.pool.put(sp)
+	if again := b.envs.pool.take(t.Context(), k, false); again == nil || again.process != sp.process {
+		t.Errorf("took %v, want what was put back", again)
+	} else {
+		b.envs.pool.put(again)
 	}
 }
 
