@@ -32,28 +32,38 @@ func (g *Group) CgroupsPath() (string, error) {
 	return "/" + rel, nil
 }
 
-// SweepOthers removes the groups that runtimes have made in version 1
-// hierarchies which this package does not use. Those that have a process stay.
+// SweepOthers removes the groups that OCI runtimes have made in version 1
+// hierarchies which this package does not use: this launcher's, and those of
+// launchers of which nothing else is left. Groups that have a process stay.
 func (t *Tree) SweepOthers() {
 	if t.v2 {
 		return
 	}
-	var name string
 	ours := map[string]bool{}
 	for _, dir := range t.base {
-		name = filepath.Base(dir)
-		ours[dir] = true
+		ours[filepath.Dir(dir)] = true
 	}
+	self := filepath.Base(t.lockDir())
 	for _, h := range allV1() {
-		base := filepath.Join(h.own(), name)
-		if ours[base] {
+		if ours[h.own()] {
 			continue
 		}
-		groups, _ := filepath.Glob(filepath.Join(base, "*", "cgroup.procs"))
-		for _, g := range groups {
-			_ = unix.Rmdir(filepath.Dir(g))
+		entries, err := os.ReadDir(h.own())
+		if err != nil {
+			continue
 		}
-		_ = unix.Rmdir(base)
+		for _, e := range entries {
+			lives := e.Name() != self && exists(filepath.Join(filepath.Dir(t.lockDir()), e.Name()))
+			if !e.IsDir() || !strings.HasPrefix(e.Name(), "davy-") || e.Name() == servicesLeaf || lives {
+				continue
+			}
+			base := filepath.Join(h.own(), e.Name())
+			groups, _ := filepath.Glob(filepath.Join(base, "*", "cgroup.procs"))
+			for _, g := range groups {
+				_ = unix.Rmdir(filepath.Dir(g))
+			}
+			_ = unix.Rmdir(base)
+		}
 	}
 }
 

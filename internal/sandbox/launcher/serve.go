@@ -158,9 +158,6 @@ func (l *launcher) openMachine(t sysfilter.Table) error {
 	}
 	l.spawner.sharedUsers = l.machine.Runtime().OwnKernel
 	l.missing = append(l.missing, l.machine.Missing()...)
-	if l.tree != nil {
-		l.tree.SweepOthers()
-	}
 	return nil
 }
 
@@ -178,6 +175,7 @@ func (l *launcher) openGroups() {
 	if err := tree.Sweep(); err != nil {
 		slog.Error("control groups of a previous launcher", "error", err)
 	}
+	tree.SweepOthers()
 	l.tree = tree
 	l.missing = append(l.missing, tree.Missing()...)
 }
