@@ -73,8 +73,8 @@ func (m *Machine) config(p Plan, root string) *specs.Spec {
 	}
 	if !p.off(wire.AblateMasks) {
 		s.Linux.MaskedPaths = pid1.Masked()
-		// All of /proc is mounted read-only; this is for runtimes that
-		// take the option for granted.
+		// All of /proc is mounted read-only. For a runtime that leaves the
+		// option out, this part must be at least.
 		s.Linux.ReadonlyPaths = []string{"/proc/sys"}
 	}
 	if !p.off(wire.AblateFilter) {

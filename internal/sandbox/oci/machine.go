@@ -198,13 +198,6 @@ func (c *Container) Wait() (syscall.WaitStatus, error) {
 	return 0, errors.New("no status")
 }
 
-// Kill ends the first process.
-func (c *Container) Kill() {
-	if c.init != nil {
-		_ = c.init.Kill()
-	}
-}
-
 // Delete removes what the runtime and this package have of the container,
 // whose processes must be dead.
 func (c *Container) Delete() {
