@@ -99,6 +99,8 @@ func (fakeLambda) Invoke(_ context.Context, in *lambdaapi.InvocationRequest) (*l
 
 // stand is a gateway that serves on loopback.
 type stand struct {
+	g     *Gateway
+	stop  func() // ends the outside
 	url   string
 	s3    *fakeS3
 	judge *judge
@@ -158,11 +160,65 @@ func newStand(t *testing.T) *stand {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	t.Cleanup(func() {
+	s.g, s.stop = g, func() {
 		stop()
 		served.Wait()
-	})
+	}
+	t.Cleanup(s.stop)
 	return s
+}
+
+// Functions that still run need the APIs when nobody else is served any more.
+func TestGateway_InsideOutlivesOutside(t *testing.T) {
+	s := newStand(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := s.g.RunInside(ctx, time.Second); err != nil {
+			t.Errorf("run inside: %v", err)
+		}
+	})
+	served.Go(func() {
+		if err := s.g.ServeInside(ctx, l); err != nil {
+			t.Errorf("serve inside: %v", err)
+		}
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	health := func(address string) error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"/_davy/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("%s: status %d", address, resp.StatusCode)
+		}
+		return nil
+	}
+	inside := "http://" + l.Addr().String()
+	if err := errors.Join(health(s.url), health(inside)); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	if health(s.url) == nil {
+		t.Error("the outside is served after it was stopped")
+	}
+	if err := health(inside); err != nil {
+		t.Errorf("the inside was stopped too: %v", err)
+	}
+	stop()
+	served.Wait()
+	if health(inside) == nil {
+		t.Error("the inside is served after it was stopped")
+	}
 }
 
 type ask struct {
