@@ -162,7 +162,7 @@ func readBody(r *http.Request) ([]byte, *apiError) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
+	_, _ = w.Write(eventJSON(v))
 }
 
 // Events as extensions receive them.

@@ -19,7 +19,6 @@ type extensionClient struct {
 	t   testing.TB
 	api *localAPI
 	url string
-	id  string
 }
 
 func newExtensionClient(t testing.TB, external ...string) *extensionClient {

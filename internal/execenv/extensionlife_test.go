@@ -119,8 +119,7 @@ func playExtension() {
 	}
 }
 
-// listenTelemetry prints what it receives, as one line for each event, on
-// stderr, and not the category that this is.
+// listenTelemetry writes what it receives to a file, one line for each event.
 func listenTelemetry(name string, tcp bool, ask func(method, path, body string, headers ...string) (string, http.Header)) {
 	l, err := net.Listen("tcp", "sandbox.localdomain:8080")
 	if err != nil {
@@ -424,6 +423,40 @@ export const handler = async ({ seen }) => {
 	if log := strings.Join(b.logs.all(), ""); !strings.Contains(log, "\tINFO\truntime ends\n") {
 		t.Errorf("the runtime did not hear of the end: %s", log)
 	}
+}
+
+// A shell and curl are enough, and a wrapper script starts the runtime beside
+// them as without.
+func TestExtension_ShellAndWrapper(t *testing.T) {
+	if _, err := os.Stat("/usr/bin/curl"); err != nil {
+		t.Skip("this machine has no curl")
+	}
+	b := newExtensionBench(t, nil)
+	layer := b.function(map[string]string{
+		"extensions/shell": `#!/bin/bash
+api="http://$AWS_LAMBDA_RUNTIME_API/2020-01-01/extension"
+id=$(curl -sS -D - -o /dev/null "$api/register" -H "Lambda-Extension-Name: ${0##*/}" -d '{"events":["INVOKE","SHUTDOWN"]}' |
+  tr -d '\r' | sed -n 's/^Lambda-Extension-Identifier: //Ip')
+while event=$(curl -sS "$api/event/next" -H "Lambda-Extension-Identifier: $id"); do
+  case $event in
+    *SHUTDOWN*) echo "shell leaves"; exit ;;
+    *) echo "shell hears ${event:0:21}" ;;
+  esac
+done
+`,
+		"wrapper": "#!/bin/sh\nexport WRAPPED=yes\nexec \"$@\"\n",
+	})
+	makeExecutable(t, b, layer, "extensions/shell")
+	makeExecutable(t, b, layer, "wrapper")
+	f := b.js(`exports.handler = async () => process.env.WRAPPED`)
+	f.Layers, f.Environment = []string{layer.CodeSHA256}, map[string]string{"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"}
+	if got := answer(b.invoke(f, `{}`)); got != `"yes"` {
+		t.Errorf("answered %s; log %q", got, b.logs.all())
+	}
+	if err := b.envs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.expectLogged([]string{`shell hears {"eventType":"INVOKE"`, "shell leaves"}, "shell")
 }
 
 // Golden: the events of an environment's life, without times and sizes.
