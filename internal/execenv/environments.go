@@ -198,6 +198,17 @@ func (es *Environments) Retire(functionARN string) {
 	}
 }
 
+// Revised ends the environments of a function version's earlier revisions: idle
+// ones now, busy ones after their invocation. Without it the next invocation
+// does.
+func (es *Environments) Revised(f Function) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	if old := es.fleets[f.ARN+" "+f.Version]; old != nil && !es.closed() {
+		es.fleet(f).tidy()
+	}
+}
+
 // take returns an environment that is the caller's until it frees itself.
 // spilled tells that the function's version has provisioned concurrency, and
 // the environment is none of it.

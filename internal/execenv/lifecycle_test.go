@@ -119,6 +119,28 @@ func TestEnvironment_OldRevisionFinishesItsInvocation(t *testing.T) {
 	<-b.driver.sandboxes()[0].Done()
 }
 
+// A change ends what was idle, also when nobody invokes the function any more.
+func TestRevised(t *testing.T) {
+	b := newBench(t, nil)
+	f := b.js(waiting)
+	g := newGatedEvent(t)
+	busy := b.start(f, g.json())
+	g.awaitStarted()
+	b.invoke(f, `{}`)
+	b.envs.Revised(f) // to what it is
+	if got := answer(b.invoke(f, `{}`)); got != "2" {
+		t.Errorf("without a change it answered %s", got)
+	}
+	changed := f
+	changed.Revision = "changed"
+	b.envs.Revised(changed)
+	<-b.driver.sandboxes()[1].Done()
+	g.letGo()
+	(<-busy).expect(t, "1")
+	<-b.driver.sandboxes()[0].Done()
+	b.awaitNothing(f)
+}
+
 func TestInvoke_SixteenAtOnceOnAColdFunction(t *testing.T) {
 	b := newBench(t, nil)
 	f := b.js(waiting)

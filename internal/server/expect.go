@@ -26,13 +26,15 @@ func expectFunctions(functions *lambda.Service, envs *execenv.Environments, log 
 	}
 }
 
-// expect passes on that a function was made or changed.
+// expect passes on that a function was made or changed: environments of what it
+// was end, and one of what it is gets ready.
 func (a lambdaAPI) expect(ctx context.Context, c *lambdaapi.FunctionConfiguration, err error) (*lambdaapi.FunctionConfiguration, error) {
 	if err != nil {
 		return c, err
 	}
 	call := awsapi.CallFrom(ctx)
 	if f, _, err := a.Resolve(ctx, call.Account, call.Region, awsapi.Val(c.FunctionName), ""); err == nil {
+		a.environments.Revised(*f)
 		a.environments.ExpectFunction(*f)
 	}
 	return c, nil
