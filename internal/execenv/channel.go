@@ -2,6 +2,7 @@ package execenv
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -103,10 +104,28 @@ func (f frame) split() (replyMeta, []byte, error) {
 	if uint64(n) > uint64(len(f.body)-4) {
 		return meta, nil, errProtocol
 	}
-	if err := json.Unmarshal(f.body[4:4+n], &meta); err != nil {
+	text, payload := f.body[4:4+n], f.body[4+n:]
+	if id, ok := plainReply(text); ok {
+		return replyMeta{ID: id}, payload, nil
+	}
+	if err := json.Unmarshal(text, &meta); err != nil {
 		return meta, nil, fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	return meta, f.body[4+n:], nil
+	return meta, payload, nil
+}
+
+// plainReply reads the metadata of nearly all replies, {"id":"REQUEST-ID"},
+// which is not worth a parser.
+func plainReply(text []byte) (id string, ok bool) {
+	rest, ok := bytes.CutPrefix(text, []byte(`{"id":"`))
+	if !ok {
+		return "", false
+	}
+	rest, ok = bytes.CutSuffix(rest, []byte(`"}`))
+	if !ok || bytes.ContainsFunc(rest, func(r rune) bool { return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }) {
+		return "", false
+	}
+	return string(rest), true
 }
 
 // channel is Davy's end of the control channel. One goroutine uses it.

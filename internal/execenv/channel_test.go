@@ -2,6 +2,7 @@ package execenv
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -98,4 +99,37 @@ func FuzzReadFrame(f *testing.F) {
 			(&environment{}).answer(frame, Invocation{RequestID: meta.ID})
 		}
 	})
+}
+
+// The short way to read metadata reads what the parser reads, or nothing.
+func TestPlainReply_AgreesWithTheParser(t *testing.T) {
+	for text, plain := range map[string]bool{
+		`{"id":"8f507cfc-5b2a-4f1d-9d3e-000000000001"}`: true,
+		`{"id":""}`:                  true,
+		`{"id":"a","fatal":true}`:    false,
+		`{"id":"a","size":7}`:        false,
+		`{"id":"\u0061"}`:            false,
+		`{"id":"a"b"}`:               false,
+		`{"id":"`:                    false,
+		`{"fatal":true,"id":"a"}`:    false,
+		` {"id":"a"}`:                false,
+		`{"id":"a"},{"fatal":true}`:  false,
+		`{"id":"a","fatal":"b"}`:     false,
+		`{"id":"å","id":"b"}`:        false,
+		`{"id":"a","id":"b"}`:        false,
+		`{"ID":"a"}`:                 false,
+		`{"id":"a` + "\x00" + `b"}`:  false,
+		`{"id":"a\","fatal":"true"}`: false,
+		`{"id":"a"}` + "\n":          false,
+		`{"id":"request/1"}`:         false,
+	} {
+		id, ok := plainReply([]byte(text))
+		if ok != plain {
+			t.Errorf("%s: read %v", text, ok)
+		}
+		var meta replyMeta
+		if err := json.Unmarshal([]byte(text), &meta); ok && (err != nil || meta != replyMeta{ID: id}) {
+			t.Errorf("%s: %q, the parser %+v, %v", text, id, meta, err)
+		}
+	}
 }

@@ -45,6 +45,8 @@ type environment struct {
 
 	current  atomic.Pointer[process] // for Close to kill; nil: to be started
 	frozen   bool
+	frozenAt time.Time
+	pause    time.Duration // between an answer and the freeze: see thaw
 	failures int           // of its runtime, in a row
 	initFor  time.Duration // of a first init not yet reported
 	path     InitPath      // of the process, until its first invocation; then warm
@@ -93,6 +95,7 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx},
 		jobs: make(chan job, 1), quit: make(chan struct{}),
 		release: func() {},
+		pause:   es.cfg.FreezeAfter,
 		booted:  func() {},
 		phase:   phaseInit,
 	}
@@ -162,7 +165,7 @@ func (e *environment) run() {
 
 	idle := time.NewTimer(e.rest())
 	defer idle.Stop()
-	freeze := time.NewTimer(e.es.cfg.FreezeAfter)
+	freeze := time.NewTimer(e.pause)
 	defer freeze.Stop()
 	var resting <-chan struct{} // to be frozen then
 	for {
@@ -182,7 +185,7 @@ func (e *environment) run() {
 			if !e.provisioned {
 				idle.Reset(e.rest())
 			}
-			freeze.Reset(e.es.cfg.FreezeAfter)
+			freeze.Reset(e.pause)
 		case <-freeze.C:
 			if p := e.current.Load(); p != nil {
 				resting = e.resting(p)
@@ -260,9 +263,12 @@ func (e *environment) freeze() {
 		e.es.log.Debug("environment does not freeze", "env", e.id, "error", err)
 		return
 	}
-	e.frozen = true
+	e.frozen, e.frozenAt = true, time.Now()
 }
 
+// thaw wakes a frozen environment. One that is needed soon after it was frozen
+// stays awake twice as long the next time, within bounds: to freeze and to wake
+// it costs more than a short invocation.
 func (e *environment) thaw() error {
 	p := e.current.Load()
 	if p == nil || !e.frozen {
@@ -272,6 +278,11 @@ func (e *environment) thaw() error {
 		return fmt.Errorf("thaw environment: %w", err)
 	}
 	e.frozen = false
+	if after := e.es.cfg.FreezeAfter; time.Since(e.frozenAt) < 10*e.pause {
+		e.pause = min(2*e.pause, 16*after)
+	} else {
+		e.pause = after
+	}
 	p.telemetry.thaw()
 	return nil
 }
@@ -406,10 +417,10 @@ func (e *environment) boot(plan seed, deadline time.Time) (*failure, error) {
 // the spare is of no use, and ends it.
 func (e *environment) adopt(sp *spare) bool {
 	ctx := e.es.ctx
+	limited := make(chan error, 1)
+	e.es.wg.Go(func() { limited <- sp.sb.Limit(ctx, e.es.assignLimits(e.fn)) })
 	err := sp.sb.Attach(ctx, e.mounts...)
-	if err == nil {
-		err = sp.sb.Limit(ctx, e.es.assignLimits(e.fn))
-	}
+	err = errors.Join(err, <-limited)
 	if err != nil {
 		e.es.log.Warn("runtime of the pool not used", "env", e.id, "spare", sp.sb.ID(), "error", err)
 		sp.end()

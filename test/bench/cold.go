@@ -17,11 +17,11 @@ import (
 // start is a kind of cold start that is measured: the first invocation of a
 // function that was just made.
 type start struct {
-	series string
-	fn     function
-	pooled bool // a runtime of the pool waits for it
-	floor  func() (time.Duration, error)
-	times  int
+	series  string
+	fn      function
+	settled bool // the server has done what it does ahead: a runtime of the pool waits
+	floor   func() (time.Duration, error)
+	times   int
 }
 
 // cold measures cold starts that find a runtime in the pool, those that come
@@ -52,7 +52,7 @@ func (b *bench) cold(ctx context.Context) error {
 			return err
 		}
 		provided := function{runtime: "provided.al2023", handler: "-", file: "bootstrap", text: text}
-		starts = append(starts, start{"cold.provided", provided, false, func() (time.Duration, error) { return firstAnswer(b.o.bootstrap) }, b.size.coldFresh})
+		starts = append(starts, start{"cold.provided", provided, true, func() (time.Duration, error) { return firstAnswer(b.o.bootstrap) }, b.size.coldFresh})
 	}
 	for _, s := range starts {
 		for range s.times {
@@ -69,7 +69,7 @@ func (b *bench) coldStart(ctx context.Context, s start) error {
 	if err != nil {
 		return err
 	}
-	if s.pooled {
+	if s.settled {
 		if err := b.awaitPool(ctx); err != nil {
 			return err
 		}
