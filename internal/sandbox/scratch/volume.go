@@ -22,7 +22,7 @@ type Volume struct {
 
 	mu   sync.Mutex
 	file *os.File // the image
-	base *os.File // its mount, attached nowhere; nil when closed
+	base *os.File // its mount, attached nowhere until it is placed; nil when closed
 }
 
 // make builds a volume.
@@ -148,24 +148,23 @@ func mount(number int) (*os.File, error) {
 }
 
 // Mount gives the volume as a mount that can be placed once (move_mount), in
-// which the ids of userns own the files. It can be asked for again, also with
-// another user namespace: the files stay.
+// which the ids of userns own the files. It can be asked for once: before
+// Linux 6.15 a mount that is attached nowhere cannot be copied.
 func (v *Volume) Mount(userns *os.File) (*os.File, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.base == nil {
 		return nil, os.ErrClosed
 	}
-	fd, err := unix.OpenTree(int(v.base.Fd()), "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
-	if err != nil {
-		return nil, fmt.Errorf("clone the mount: %w", err)
-	}
-	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
+	err := unix.MountSetattr(int(v.base.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd()), Propagation: unix.MS_PRIVATE,
 	})
 	if err != nil {
-		unix.Close(fd)
 		return nil, fmt.Errorf("map the owners: %w", err)
+	}
+	fd, err := unix.FcntlInt(v.base.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "tmp"), nil
 }
