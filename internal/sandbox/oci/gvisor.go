@@ -140,7 +140,7 @@ var gvisorOptions = []string{
 // the runtime's process into the container's control group. Who holds the
 // namespaces is then to be told of Process.
 func (m *Machine) Run(p Plan, join func(pid int) error) (_ *Container, err error) {
-	c := &Container{m: m, id: p.ID, dir: filepath.Join(place, p.ID)}
+	c := &Container{m: m, id: p.ID, holder: p.Holder, dir: filepath.Join(place, p.ID)}
 	defer func() {
 		if err != nil {
 			c.Delete()

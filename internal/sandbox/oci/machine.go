@@ -84,6 +84,7 @@ func (m *Machine) state() string { return filepath.Join(place, "state") }
 type Container struct {
 	m      *Machine
 	id     string
+	holder int
 	dir    string      // bundle, log
 	init   *os.Process // nil on a runtime's own kernel
 	mounts *os.File    // nil on a runtime's own kernel
@@ -92,7 +93,7 @@ type Container struct {
 
 // Create makes a container. Its workload waits for Start.
 func (m *Machine) Create(p Plan) (_ *Container, err error) {
-	c := &Container{m: m, id: p.ID, dir: filepath.Join(place, p.ID)}
+	c := &Container{m: m, id: p.ID, holder: p.Holder, dir: filepath.Join(place, p.ID)}
 	defer func() {
 		if err != nil {
 			c.Delete()
@@ -204,6 +205,8 @@ func (c *Container) Delete() {
 	if c.init != nil {
 		_ = c.init.Kill()
 		_, _ = c.init.Wait() // not yet waited for when it could not be started
+	} else {
+		reapOrphans(c.holder)
 	}
 	if c.mounts != nil {
 		c.mounts.Close()

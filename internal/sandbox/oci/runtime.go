@@ -106,6 +106,9 @@ func (m *Machine) finish(p *os.Process, log, what string) error {
 	defer os.Remove(log)
 	alarm := time.AfterFunc(callWait, func() { _ = p.Kill() })
 	state, err := p.Wait()
+	if err != nil || !state.Success() {
+		endGroup(p.Pid)
+	}
 	if !alarm.Stop() {
 		return fmt.Errorf("%s %s: took longer than %s", m.rt.Path, what, callWait)
 	}
@@ -119,7 +122,7 @@ func (m *Machine) finish(p *os.Process, log, what string) error {
 }
 
 // callWait bounds one call of the runtime.
-const callWait = 20 * time.Second
+const callWait = time.Minute
 
 // fork starts the runtime. It dies with this process.
 func (m *Machine) fork(args []string, files []*os.File) (p *os.Process, err error) {
