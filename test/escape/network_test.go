@@ -96,10 +96,6 @@ func TestNetwork(t *testing.T) {
 	t.Cleanup(func() { everyPacket.Close() })
 
 	w := newWorld(t)
-	d, _ := sandboxtest.New(t, config(w, 0))
-	if !sandbox.HasEgress(d) {
-		t.Skip(d.Missing())
-	}
 	internet := open(t, egress.Policy{})
 	for _, args := range [][]string{
 		{"ip", "address", "add", "11.0.0.9/32", "dev", "lo"},
@@ -110,7 +106,22 @@ func TestNetwork(t *testing.T) {
 		}
 	}
 
-	for _, r := range append(neighbours, host...) {
+	all := append(neighbours, host...)
+	t.Run(sandboxtest.Namespaces.Name, func(t *testing.T) { outOf(t, sandboxtest.Namespaces, w, internet, all) })
+	// The policy is the same program for every engine: what is tried is that
+	// nothing passes it by.
+	for _, e := range sandboxtest.Runtimes {
+		t.Run(e.Name, func(t *testing.T) { outOf(t, e, w, internet, []route{neighbours[0], neighbours[5], host[0]}) })
+	}
+}
+
+// outOf tries the way out of the sandboxes of an engine.
+func outOf(t *testing.T, e sandboxtest.Engine, w *world, internet *egress.Gate, routes []route) {
+	d, _ := e.New(t, config(w, 0))
+	if !sandbox.HasEgress(d) {
+		t.Skip(d.Missing())
+	}
+	for _, r := range routes {
 		t.Run(r.name, func(t *testing.T) {
 			rule, err := egress.ParseRule(r.allow)
 			if err != nil {

@@ -63,7 +63,7 @@ func Alone(t testing.TB) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(out), "--- SKIP") {
+	if strings.Contains(string(out), "--- SKIP: "+t.Name()+" (") {
 		t.Skip("skipped there")
 	}
 	return false
