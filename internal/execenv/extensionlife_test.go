@@ -315,6 +315,39 @@ func TestExtension_Failures(t *testing.T) {
 	}
 }
 
+// When the runtime fails, the extensions take part in the reset, and the next
+// invocation finds all of it anew.
+func TestExtension_RuntimeFailures(t *testing.T) {
+	for _, tc := range []struct{ name, code, want, reason string }{
+		{"exit", `exports.handler = async (e) => { if (e.fail) process.exit(3); return 1 }`, "Unhandled: Runtime.ExitError: RequestId: ID Error: Runtime exited with error: exit status 3", "failure"},
+		{"timeout", `exports.handler = async (e) => { if (e.fail) for (;;); return 1 }`, "Unhandled: Sandbox.Timedout: RequestId: ID Error: Task timed out after 2.00 seconds", "timeout"},
+		{"memory", `exports.handler = async (e) => { const hold = []; while (e.fail) hold.push(Buffer.alloc(1 << 20, 1)); return 1 }`, "Unhandled: Runtime.OutOfMemory: RequestId: ID Error: Runtime exited with error: signal: killed", ""},
+		{"init", `if (require("fs").existsSync("/tmp/x")) process.exit(3); exports.handler = async (e) => 1; if (!process.env.GOOD) throw new Error("bad")`, "Unhandled: Error: bad", "failure"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newExtensionBench(t, nil)
+			f := b.extended(b.js(tc.code), "x.talk")
+			f.Timeout = 2 * time.Second
+			want := strings.ReplaceAll(tc.want, "ID", testID)
+			steps := []struct{ event, want string }{{`{}`, "1"}, {`{"fail":1}`, want}, {`{}`, "1"}}
+			if tc.name == "init" {
+				steps = []struct{ event, want string }{{`{}`, want}, {`{}`, want}}
+			}
+			for _, s := range steps {
+				if got := answer(b.invoke(f, s.event)); got != s.want {
+					t.Fatalf("%s answered\n %s\nwant\n %s\nlog %q", s.event, got, s.want, b.logs.all())
+				}
+			}
+			if err := b.envs.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if log := strings.Join(b.logs.all(), ""); tc.reason != "" && !strings.Contains(log, "x.talk shutdown "+tc.reason+" true") {
+				t.Errorf("the extension did not hear %q: %s", tc.reason, log)
+			}
+		})
+	}
+}
+
 func TestExtension_ThatCannotRun(t *testing.T) {
 	b := newExtensionBench(t, func(c *Config) { c.InitTimeout = time.Second })
 	unhandled := func(s string) string {
@@ -364,6 +397,34 @@ func TestExtension_ThatDoesNotLeaveIsKilled(t *testing.T) {
 	for _, want := range []string{"\tINFO\truntime ends\n", "x.stubborn goes on\n", "y.talk shutdown spindown true\n"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %q in %s", want, log)
+		}
+	}
+}
+
+func TestExtension_LeavesNoDescriptors(t *testing.T) {
+	b := newExtensionBench(t, nil)
+	f := b.extended(b.js(`exports.handler = async (e) => { if (e.fail) process.exit(1); return 1 }`), "x.talk.telemetry", "y.invokeonly")
+	count := func() int {
+		b.envs.Retire(f.ARN)
+		for c := b.envs.Count(); c.Busy+c.Idle+c.Starting > 0; c = b.envs.Count() {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-t.Context().Done():
+				t.Fatal("an environment does not end")
+			}
+		}
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	b.invoke(f, `{}`)
+	before := count()
+	for _, event := range []string{`{}`, `{"fail":1}`, `{}`} {
+		b.invoke(f, event)
+		if after := count(); after > before+2 { // the poller's may come and go
+			t.Fatalf("%d descriptors after %s, %d before", after, event, before)
 		}
 	}
 }
