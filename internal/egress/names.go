@@ -107,12 +107,21 @@ func (f *forwarder) resolve(ctx context.Context, q *dns.Msg) *dns.Msg {
 	ask.CheckingDisabled = q.CheckingDisabled
 	opt := q.IsEdns0()
 	ask.SetEdns0(askBytes, opt != nil && opt.Do())
-	for _, server := range servers {
-		got, err := exchange(ctx, ask, server)
-		if err != nil || got.Rcode == dns.RcodeServerFailure || got.Rcode == dns.RcodeRefused {
-			continue // the next may know better
+	// Each twice: a packet may be lost.
+	for range 2 {
+		var silent []string
+		for _, server := range servers {
+			got, err := exchange(ctx, ask, server, askWait/time.Duration(2*len(servers)))
+			switch {
+			case isTimeout(err):
+				silent = append(silent, server)
+			case err == nil && got.Rcode != dns.RcodeServerFailure && got.Rcode != dns.RcodeRefused:
+				return reply(q, got)
+			} // else: the next may know better
 		}
-		return reply(q, got)
+		if servers = silent; len(servers) == 0 {
+			break
+		}
 	}
 	return answer(q, dns.RcodeServerFailure)
 }
@@ -168,11 +177,11 @@ func forwarded(t uint16) bool {
 }
 
 // exchange asks one server, over TCP when the answer does not fit.
-func exchange(ctx context.Context, ask *dns.Msg, server string) (*dns.Msg, error) {
+func exchange(ctx context.Context, ask *dns.Msg, server string, wait time.Duration) (*dns.Msg, error) {
 	ask = ask.Copy()
 	ask.Id = dns.Id()
 	for _, network := range []string{"udp", "tcp"} {
-		c := dns.Client{Net: network, UDPSize: askBytes, Timeout: askWait / 2}
+		c := dns.Client{Net: network, UDPSize: askBytes, Timeout: wait}
 		got, _, err := c.ExchangeContext(ctx, ask, server)
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,6 +212,20 @@ func TestResolve_TheNextServerMayKnow(t *testing.T) {
 	m = asking(false, nil).resolve(t.Context(), new(dns.Msg).SetQuestion("www.example.org.", dns.TypeA))
 	if m.Rcode != dns.RcodeServerFailure {
 		t.Errorf("%v", m)
+	}
+}
+
+// A packet that is lost is sent again.
+func TestResolve_AsksAgain(t *testing.T) {
+	var times atomic.Int32
+	u := newUpstream(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if times.Add(1) > 1 {
+			always("8.8.4.4")(w, q)
+		}
+	})
+	m := asking(false, nil, u).resolve(t.Context(), new(dns.Msg).SetQuestion("www.example.org.", dns.TypeA))
+	if len(m.Answer) != 1 || times.Load() != 2 {
+		t.Errorf("asked %d times: %v", times.Load(), m)
 	}
 }
 

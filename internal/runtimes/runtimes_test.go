@@ -236,6 +236,30 @@ func TestNew_AnotherAuthorityIsAnotherBootstrap(t *testing.T) {
 	}
 }
 
+// Programs that Davy has no part in get the public authorities in the file that
+// they trust; managed runtimes, which trust the installation's for AWS's names
+// only, do not find it there beside others.
+func TestLaunch_PublicAuthorities(t *testing.T) {
+	s := newStore(t, func(c *Config) { c.PublicCAs = []byte("public ones\n") })
+	l, err := s.Launch(t.Context(), "provided.al2023")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := os.ReadFile(filepath.Join(l.Mounts[0].Source, filepath.Base(BundleFile)))
+	if err != nil || string(bundle) != "an authority\npublic ones\n" {
+		t.Errorf("bundle %q, %v", bundle, err)
+	}
+	if !slices.Contains(l.Env, "SSL_CERT_FILE="+BundleFile) || !slices.Contains(l.Env, "AWS_CA_BUNDLE="+BundleFile) {
+		t.Errorf("environment %q", l.Env)
+	}
+	for _, family := range []string{"nodejs", "python"} {
+		own, err := os.ReadFile(filepath.Join(s.boot[family], filepath.Base(CAFile)))
+		if err != nil || string(own) != "an authority\n" {
+			t.Errorf("%s trusts %q, %v", family, own, err)
+		}
+	}
+}
+
 func archive(t testing.TB, files map[string]string) []byte {
 	t.Helper()
 	var buf bytes.Buffer

@@ -138,7 +138,7 @@ var generated = []wire.Mount{
 	{Target: "/etc/group", Source: "root:x:0:\nsbx_user1051:x:990:\nnogroup:x:65534:\n"},
 	{Target: "/etc/hosts", Source: "127.0.0.1 localhost\n127.0.0.1 sandbox.localdomain sandbox\n"},
 	{Target: "/etc/hostname", Source: "localhost\n"},
-	{Target: "/etc/resolv.conf", Source: "nameserver 169.254.100.1\noptions timeout:1 attempts:2\n"},
+	{Target: "/etc/resolv.conf", Source: "nameserver 169.254.100.1\noptions timeout:6 attempts:1\n"},
 	{Target: "/etc/nsswitch.conf", Source: "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"},
 }
 
