@@ -1,6 +1,7 @@
 package egress_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -21,68 +22,82 @@ func BenchmarkTCP(b *testing.B) {
 	s.serve(web+":80", func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c); _, _ = c.Write([]byte{1}) })
 	s.serve(web+":81", func(c *net.TCPConn) { _, _ = io.Copy(c, io.LimitReader(zeros{}, gib)) })
 	s.serve(web+":82", echo)
-	direct := func(network, address string) (net.Conn, error) { return net.Dial(network, address) }
+	inside := func(f func() error) error { return testnet.Inside(s.device, f) }
+	outside := func(f func() error) error { return f() }
 	for _, way := range []struct {
-		name string
-		dial func(network, address string) (net.Conn, error)
-	}{{"egress", s.dial}, {"direct", direct}} {
-		b.Run("send/"+way.name, func(b *testing.B) {
-			b.SetBytes(gib)
-			for b.Loop() {
-				c, err := way.dial("tcp", web+":80")
-				if err != nil {
+		name  string
+		where func(f func() error) error
+	}{{"egress", inside}, {"direct", outside}} {
+		run := func(what string, f func(b *testing.B) error) {
+			b.Run(what+"/"+way.name, func(b *testing.B) {
+				if err := way.where(func() error { return f(b) }); err != nil {
 					b.Fatal(err)
 				}
-				buf := make([]byte, 256<<10)
+			})
+		}
+		run("send", func(b *testing.B) error {
+			b.SetBytes(gib)
+			buf := make([]byte, 256<<10)
+			for b.Loop() {
+				c, err := net.Dial("tcp", web+":80")
+				if err != nil {
+					return err
+				}
 				for range gib / len(buf) {
 					if _, err := c.Write(buf); err != nil {
-						b.Fatal(err)
+						return err
 					}
 				}
 				_ = c.(*net.TCPConn).CloseWrite()
 				if _, err := io.ReadFull(c, buf[:1]); err != nil {
-					b.Fatal(err)
+					return err
 				}
 				c.Close()
 			}
+			return nil
 		})
-		b.Run("receive/"+way.name, func(b *testing.B) {
+		run("receive", func(b *testing.B) error {
 			b.SetBytes(gib)
+			buf := make([]byte, 256<<10)
 			for b.Loop() {
-				c, err := way.dial("tcp", web+":81")
+				c, err := net.Dial("tcp", web+":81")
 				if err != nil {
-					b.Fatal(err)
+					return err
 				}
-				if n, err := io.Copy(io.Discard, c); n != gib || err != nil {
-					b.Fatal(n, err)
+				n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, c, buf)
+				if n != gib || err != nil {
+					return fmt.Errorf("%d bytes: %w", n, err)
 				}
 				c.Close()
 			}
+			return nil
 		})
-		b.Run("connect/"+way.name, func(b *testing.B) {
+		run("connect", func(b *testing.B) error {
 			for b.Loop() {
-				c, err := way.dial("tcp", web+":82")
+				c, err := net.Dial("tcp", web+":82")
 				if err != nil {
-					b.Fatal(err)
+					return err
 				}
 				c.Close()
 			}
+			return nil
 		})
-		b.Run("roundtrip/"+way.name, func(b *testing.B) {
-			c, err := way.dial("tcp", web+":82")
+		run("roundtrip", func(b *testing.B) error {
+			c, err := net.Dial("tcp", web+":82")
 			if err != nil {
-				b.Fatal(err)
+				return err
 			}
 			defer c.Close()
 			one := make([]byte, 1)
 			for b.Loop() {
 				if _, err := c.Write(one); err != nil {
-					b.Fatal(err)
+					return err
 				}
 				if _, err := io.ReadFull(c, one); err != nil {
-					b.Fatal(err)
+					return err
 				}
 			}
+			return nil
 		})
 	}
 }

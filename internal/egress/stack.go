@@ -157,18 +157,21 @@ func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 }
 
 // MTU implements stack.LinkEndpoint, as the following do.
-func (*link) MTU() uint32                                  { return mtu }
-func (*link) SetMTU(uint32)                                {}
-func (*link) MaxHeaderLength() uint16                      { return 0 }
-func (*link) LinkAddress() tcpip.LinkAddress               { return "" }
-func (*link) SetLinkAddress(tcpip.LinkAddress)             {}
-func (*link) ARPHardwareType() header.ARPHardwareType      { return header.ARPHardwareNone }
-func (*link) AddHeader(*stack.PacketBuffer)                {}
-func (*link) ParseHeader(*stack.PacketBuffer) bool         { return true }
-func (*link) Wait()                                        {}
-func (*link) Close()                                       {}
-func (*link) SetOnCloseAction(func())                      {}
-func (*link) Capabilities() stack.LinkEndpointCapabilities { return 0 }
+func (*link) MTU() uint32                             { return mtu }
+func (*link) SetMTU(uint32)                           {}
+func (*link) MaxHeaderLength() uint16                 { return 0 }
+func (*link) LinkAddress() tcpip.LinkAddress          { return "" }
+func (*link) SetLinkAddress(tcpip.LinkAddress)        {}
+func (*link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareNone }
+func (*link) AddHeader(*stack.PacketBuffer)           {}
+func (*link) ParseHeader(*stack.PacketBuffer) bool    { return true }
+func (*link) Wait()                                   {}
+func (*link) Close()                                  {}
+func (*link) SetOnCloseAction(func())                 {}
+
+// Capabilities: what comes from the device was in memory of this machine all
+// the time, and its checksums were made by this machine's kernel.
+func (*link) Capabilities() stack.LinkEndpointCapabilities { return stack.CapabilityRXChecksumOffload }
 
 func (l *link) Attach(d stack.NetworkDispatcher) {
 	l.mu.Lock()
