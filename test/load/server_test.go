@@ -19,7 +19,22 @@ import (
 var binary, missing string
 
 func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	// Copied while nothing else runs: a process that is being started would
+	// hold the file open for writing, and then it cannot be run.
+	dir, err := os.MkdirTemp("", "davy-load-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
 	built, err := davytest.Binary()
+	if err == nil {
+		err = copyFile(built, filepath.Join(dir, "davy"))
+	}
 	switch {
 	case err != nil:
 		missing = err.Error()
@@ -28,9 +43,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv("DAVY_RUNTIMES") == "":
 		missing = "DAVY_RUNTIMES names no installed runtimes: run `make load`"
 	default:
-		binary = built
+		binary = filepath.Join(dir, "davy")
 	}
-	os.Exit(m.Run())
+	return m.Run()
 }
 
 func copyFile(from, to string) error {
@@ -84,7 +99,7 @@ func newLab(t *testing.T, flags ...string) *lab {
 		t.Fatal(err)
 	}
 	own := filepath.Join(filepath.Dir(data), "davy") // a name by which its processes are known
-	if err := copyFile(binary, own); err != nil {
+	if err := os.Link(binary, own); err != nil {
 		t.Fatal(err)
 	}
 	l := &lab{said: &journal{}, flags: append(flags, "--runtimes", os.Getenv("DAVY_RUNTIMES"))}
