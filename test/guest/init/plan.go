@@ -47,8 +47,8 @@ var plan = []step{
 	test("launcher", service, "launcher", ".", 5*time.Minute),
 	test("ns", service, "ns", ".", 10*time.Minute),
 	test("scratch", service, "scratch", ".", 10*time.Minute),
-	test("oci", service, "oci", "Conformance/runc", 15*time.Minute),
-	test("escape", service, "escape", ".", 10*time.Minute),
+	test("oci", service, "oci", "Conformance/runc", 30*time.Minute),
+	test("escape", service, "escape", ".", 30*time.Minute),
 	test("execenv", service, "execenv", "Sandboxed", 40*time.Minute).with("DAVY_TEST_SLOWNESS=20", "TMPDIR=/srv", "DAVY_INSTALLED_RUNTIMES=/srv/runtimes"),
 	{"demo", service, []string{payload + "/bin/davy", "demo", "--runtimes", "/srv/runtimes", "--patience", "5m"}, nil, 20 * time.Minute},
 }
