@@ -33,7 +33,7 @@ const (
 	// descriptors.
 	flowsEach = 1024
 	// flowRate and flowBurst bound how fast it opens them.
-	flowRate, flowBurst = 500, 1024
+	flowRate, flowBurst = 1000, 2000
 	// loggedEach is how many refused destinations are logged.
 	loggedEach = 16
 )
