@@ -168,6 +168,13 @@ func (d *Driver) announce() {
 func (d *Driver) current(ctx context.Context) (*session, error) {
 	for {
 		d.mu.Lock()
+		if d.session != nil {
+			select {
+			case <-d.session.gone: // and nobody has noted it yet
+				d.session, d.died = nil, time.Now()
+			default:
+			}
+		}
 		left := time.Until(d.died.Add(restartWait))
 		switch {
 		case d.closed:

@@ -365,7 +365,11 @@ func usagePeakStartsAnew(t *testing.T, e Engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before.MemoryPeakBytes < 50<<20 || after.MemoryPeakBytes > 25<<20 || after.CPUMicros == 0 {
+	bound := int64(25 << 20)
+	if e.OwnKernel { // which gives memory back when it sees fit
+		bound = before.MemoryPeakBytes - 1
+	}
+	if before.MemoryPeakBytes < 50<<20 || after.MemoryPeakBytes > bound || after.CPUMicros == 0 {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 }
