@@ -436,6 +436,50 @@ func TestFlows_AreBounded(t *testing.T) {
 	s.awaitNoFlows()
 }
 
+// Of UDP flows, whose end nobody announces, the oldest makes room.
+func TestFlows_OldestUDPMakesRoom(t *testing.T) {
+	if !testnet.Alone(t) {
+		return
+	}
+	s := newSite(t, egress.Policy{})
+	p := s.ListenPacket(t, web+":53")
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, from, err := p.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = p.WriteTo(b[:n], from)
+		}
+	}()
+	if err := testnet.Inside(s.device, func() error {
+		for i := range egress.FlowsEach + 100 {
+			c, err := net.Dial("udp4", web+":53")
+			if err != nil {
+				return err
+			}
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			if _, err := c.Write([]byte("x")); err != nil {
+				return fmt.Errorf("flow %d: %w", i, err)
+			}
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				return fmt.Errorf("flow %d: %w", i, err)
+			}
+			s.Cleanup(func() { c.Close() }) // it stays open inside
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for egress.Flows(s.way) > egress.FlowsEach {
+		<-s.ended
+	}
+	if n := s.refused.Load(); n != 0 {
+		t.Errorf("%d flows were refused", n)
+	}
+}
+
 // Nothing of an environment's flows is left when it ends, whatever they were
 // doing.
 func TestClose_LeavesNothing(t *testing.T) {

@@ -54,11 +54,13 @@ type destination struct {
 var packets = sync.Pool{New: func() any { return new([1 << 16]byte) }}
 
 func newWay(ctx context.Context, g *Gate, env string, fd int) (*Way, error) {
+	// First, so that the runtime's poller waits for it and no thread does.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("egress: %w", err)
+	}
 	device := os.NewFile(uintptr(fd), "tun")
 	raw, err := device.SyscallConn()
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
 	if err != nil {
 		device.Close()
 		return nil, fmt.Errorf("egress: %w", err)
