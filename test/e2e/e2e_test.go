@@ -41,8 +41,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition adds [client:NAME]: what scripts/fetch-clients installs is there.
+// condition adds [root], and [client:NAME]: what scripts/fetch-clients installs
+// is there.
 func condition(name string) (bool, error) {
+	if name == "root" {
+		return os.Geteuid() == 0, nil
+	}
 	client, ok := strings.CutPrefix(name, "client:")
 	if !ok {
 		return false, fmt.Errorf("unknown condition %q", name)
