@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -153,7 +154,9 @@ func (l *lab) settle(t *testing.T, what string, done func(census) bool) {
 		case <-tick.C:
 		case <-ctx.Done():
 			for _, p := range processesOf(l.Server) {
-				t.Logf("process %d of %d: %s", p.pid, p.parent, p.args)
+				own, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", p.pid))
+				held := slices.DeleteFunc(links(p.pid), func(l string) bool { return !strings.HasPrefix(l, "net:[") })
+				t.Logf("process %d of %d: %s; in %s, holds %v", p.pid, p.parent, p.args, own, held)
 			}
 			t.Fatalf("%s: in the end %+v, %v", what, c, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -251,9 +250,7 @@ func (b *box) inside(f func() error) error {
 	if b.closed {
 		return errGone
 	}
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends
+	return apart(func() error {
 		err := unix.Unshare(unix.CLONE_FS)
 		if mounts := b.work.mounts(); err == nil && mounts != nil {
 			err = unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS)
@@ -261,9 +258,8 @@ func (b *box) inside(f func() error) error {
 		if err == nil {
 			err = f()
 		}
-		result <- err
-	}()
-	return <-result
+		return err
+	})
 }
 
 // withGroup runs f on the control group.

@@ -36,12 +36,19 @@ func openTun(pid int) (*os.File, error) {
 func rehearseTun() error { return apart(pid1.RehearseTun) }
 
 // apart runs f on a thread that ends with it, and so may leave the launcher's
-// namespaces.
+// namespaces. It is never the process's first, which would not end: it would
+// stay where f went, and hold the namespace of a sandbox that is long gone.
 func apart(f func() error) error {
 	result := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends
-		result <- f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			err := apart(f) // elsewhere, since this thread is taken
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		result <- f() // and never unlock: the thread ends
 	}()
 	return <-result
 }
