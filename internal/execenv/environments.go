@@ -60,6 +60,7 @@ type Config struct {
 type Environments struct {
 	cfg      Config
 	log      *slog.Logger
+	cpus     int
 	resolver resolver
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -102,7 +103,7 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 		cfg.Observer = deaf{}
 	}
 	es := &Environments{
-		cfg: cfg, log: cfg.Log, resolver: newResolver(cfg.Suffixes),
+		cfg: cfg, log: cfg.Log, cpus: runtime.NumCPU(), resolver: newResolver(cfg.Suffixes),
 		boots:  make(chan struct{}, 2*runtime.NumCPU()),
 		turns:  make(chan struct{}, runtime.NumCPU()),
 		fleets: map[string]*fleet{}, all: map[*environment]struct{}{},
@@ -220,6 +221,18 @@ func (es *Environments) take(ctx context.Context, f Function) (_ *environment, s
 	}
 	fl := es.fleet(f)
 	provisioned := fl.keep.want > 0
+	if bound := fl.linger.bound(fl.busy(), es.cpus); bound > 0 && len(fl.keep.idle) == 0 {
+		e := es.lingerIn(ctx, fl, bound)
+		if e != nil {
+			es.mu.Unlock()
+			return e, provisioned && !e.provisioned, nil
+		}
+		if es.closed() {
+			es.mu.Unlock()
+			return nil, false, ErrClosed
+		}
+		fl = es.fleet(f) // which may be another meanwhile
+	}
 	now := time.Now()
 	if e := fl.pop(now); e != nil {
 		es.mu.Unlock()

@@ -119,7 +119,7 @@ func (e *environment) finishExtended(j job, v verdict, p *process, started, dead
 	if sound {
 		e.failures = 0
 		e.busy.Store(false) // what is left to do is no invocation that Close could spoil
-		alive = e.fleet.free(e)
+		alive = e.fleet.free(e, r.duration)
 	}
 	if !j.inv.Tail {
 		send()

@@ -28,6 +28,7 @@ type fleet struct {
 	idle     []*environment // the last was used last
 	waiting  []*waiter
 	starting int // for an invocation
+	linger   linger
 
 	keep kept // provisioned concurrency
 }
@@ -153,11 +154,17 @@ func (fl *fleet) startFailed(e *environment, err error) {
 	}
 }
 
+// busy is how many environments run an invocation.
+func (fl *fleet) busy() int {
+	return fl.size - len(fl.idle) - len(fl.keep.idle) - fl.starting - (fl.keep.have - fl.keep.ready)
+}
+
 // free is called by an environment that has answered. It reports false when
 // the environment is to end.
-func (fl *fleet) free(e *environment) bool {
+func (fl *fleet) free(e *environment, took time.Duration) bool {
 	fl.es.mu.Lock()
 	defer fl.es.mu.Unlock()
+	fl.linger.took(took)
 	return fl.offer(e)
 }
 
@@ -173,6 +180,10 @@ func (fl *fleet) offer(e *environment) bool {
 	case fl.retired || fl.es.closed() || fl.surplus(e):
 		close(e.quit)
 		return false
+	case len(fl.linger.waiting) > 0 && e.fresh(time.Now()):
+		e.used = true
+		fl.linger.give(e)
+		return true
 	default:
 		stack := fl.stack(e)
 		*stack = append(*stack, e)

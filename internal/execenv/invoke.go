@@ -234,7 +234,7 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 	switch {
 	case sound:
 		e.failures = 0
-		alive = e.fleet.free(e)
+		alive = e.fleet.free(e, took)
 	case e.resettable():
 		e.failures++
 		alive = e.fleet.reset(e)
