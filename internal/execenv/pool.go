@@ -296,14 +296,15 @@ func (p *pool) run(ctx context.Context) {
 }
 
 // awaitRoom reports whether another spare may boot: as many as there are
-// processors without an environment that starts. The first waits for one, but
-// not long: cold starts that never end must not keep the pool empty.
+// processors, without those of environments that start, which keep two busy:
+// the runtime has one, Davy's processes the other. The first waits for one,
+// but not long: cold starts that never end must not keep the pool empty.
 func (p *pool) awaitRoom(ctx context.Context) bool {
 	limit := time.NewTimer(calmWait)
 	defer limit.Stop()
 	for {
 		p.mu.Lock()
-		room, first, calm := p.cpus-p.starting-p.booting, p.booting == 0, p.calm
+		room, first, calm := p.cpus-2*p.starting-p.booting, p.booting == 0, p.calm
 		p.mu.Unlock()
 		if room > 0 || !first {
 			return room > 0

@@ -26,8 +26,8 @@ type size struct {
 type extent struct{ functions, objects int }
 
 var (
-	fullSize  = size{starts: 3, cold: 10, coldFresh: 4, sustained: 32, warm: 500, span: 2 * time.Second, big: 6, labCold: 2, labWarm: 8, scale: extent{1000, 10_000}}
-	quickSize = size{starts: 1, cold: 5, coldFresh: 2, sustained: 12, warm: 200, span: time.Second, big: 3, labCold: 1, labWarm: 4, scale: extent{100, 1000}}
+	fullSize  = size{starts: 3, cold: 10, coldFresh: 4, sustained: 100, warm: 500, span: 2 * time.Second, big: 6, labCold: 2, labWarm: 8, scale: extent{1000, 10_000}}
+	quickSize = size{starts: 1, cold: 5, coldFresh: 2, sustained: 30, warm: 200, span: time.Second, big: 3, labCold: 1, labWarm: 4, scale: extent{100, 1000}}
 
 	largeScale = extent{10_000, 100_000}
 )
