@@ -64,6 +64,10 @@ func runLauncher() error {
 	// goes to the supervisor, which tells the server.
 	// Caught and not ignored, because sandboxes would inherit the latter.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// An OCI runtime hands on what it inherits.
+	if err := pid1.HeedSignals(); err != nil {
+		return err
+	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl: %w", err)
 	}

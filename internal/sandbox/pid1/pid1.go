@@ -120,7 +120,7 @@ func run() error {
 		}
 	}
 	unix.Umask(0o022)
-	if err := heedSignals(); err != nil {
+	if err := HeedSignals(); err != nil {
 		return err
 	}
 	pid, err := start(p, fds)

@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// heedSignals gives every signal that davy's parent told it to ignore its
+// HeedSignals gives every signal that davy's parent told it to ignore its
 // default effect again: a workload would inherit that, through each exec. A
 // shell ignores SIGINT and SIGQUIT for what it starts in the background, and
-// glibc's posix_spawn, which make uses, two signals of its own.
-func heedSignals() error {
+// glibc's posix_spawn, which make uses, two signals of its own. The error names
+// the signal that kept what it had.
+func HeedSignals() error {
 	const ignore = 1 // SIG_IGN
 	var current, standard struct {
 		handler, flags, restorer uintptr
