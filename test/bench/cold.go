@@ -42,9 +42,9 @@ func (b *bench) cold(ctx context.Context) error {
 		{"cold.sdk", sdk, true, bare(importSDK), b.size.coldFresh},
 		{"cold.sdk.fresh", freshSDK, false, bare(importSDK), b.size.coldFresh},
 	}
-	if name := hostPython(); name != "" {
-		python := function{runtime: name, handler: "index.handler", file: "index.py", text: []byte("def handler(event, context):\n    return event\n")}
-		starts = append(starts, start{"cold.python", python, true, func() (time.Duration, error) { return timed(exec.Command(name, "-c", "0")) }, b.size.coldFresh})
+	if program := hostPython(); program != "" {
+		python := function{runtime: filepath.Base(program), handler: "index.handler", file: "index.py", text: []byte("def handler(event, context):\n    return event\n")}
+		starts = append(starts, start{"cold.python", python, true, func() (time.Duration, error) { return timed(exec.Command(program, "-c", "0")) }, b.size.coldFresh})
 	}
 	if b.o.bootstrap != "" {
 		text, err := os.ReadFile(b.o.bootstrap)
@@ -140,17 +140,14 @@ func (b *bench) pool(ctx context.Context) (booting, pooled float64, err error) {
 	return booting, pooled, err
 }
 
-// hostPython is the managed runtime that the host's python3 is.
+// hostPython is the program of the managed runtime that the host's own Python
+// is: not what PATH finds first, which may be a script that looks for one.
 func hostPython() string {
-	out, err := exec.Command("python3", "-c", "import sys; print('python%d.%d' % sys.version_info[:2])").Output()
+	program, err := filepath.EvalSymlinks("/usr/bin/python3")
 	if err != nil {
 		return ""
 	}
-	name := strings.TrimSpace(string(out))
-	if _, err := exec.LookPath(name); err != nil {
-		return ""
-	}
-	return name
+	return program
 }
 
 func timed(cmd *exec.Cmd) (time.Duration, error) {
