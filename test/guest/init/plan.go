@@ -67,6 +67,12 @@ var skips = []string{
 func run() int {
 	wanted := chosen()
 	failed := 0
+	for name := range wanted {
+		if !slices.ContainsFunc(plan, func(s step) bool { return s.name == name }) {
+			failed++
+			fmt.Printf("--- step %s: there is no such step\n", name)
+		}
+	}
 	for _, s := range plan {
 		if len(wanted) > 0 && !wanted[s.name] {
 			continue
@@ -98,7 +104,9 @@ func chosen() map[string]bool {
 	for f := range strings.FieldsSeq(string(line)) {
 		if v, ok := strings.CutPrefix(f, "davy.steps="); ok {
 			for n := range strings.SplitSeq(v, ",") {
-				names[n] = true
+				if n != "" { // "davy.steps=" names none
+					names[n] = true
+				}
 			}
 		}
 	}
