@@ -33,14 +33,7 @@ func (t *Tree) claim() error {
 	for {
 		f, err := tryLock(t.lockDir())
 		if err == nil {
-			// A launcher that sweeps may have removed the base groups
-			// between their making and the lock.
-			var there, held unix.Stat_t
-			if unix.Stat(t.lockDir(), &there) == nil && unix.Fstat(int(f.Fd()), &held) == nil && there.Ino == held.Ino {
-				t.lock = f
-			} else {
-				f.Close()
-			}
+			t.lock = f
 		} else if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.ENOENT) || time.Now().After(deadline) {
 			return fmt.Errorf("%w: claim %s: %w", ErrUnsupported, t.lockDir(), err)
 		}
@@ -56,6 +49,10 @@ func (t *Tree) claim() error {
 	}
 }
 
+// tryLock locks the group that is at dir. The error wraps EWOULDBLOCK when
+// another has it, and ENOENT when there is none, or when a launcher that
+// sweeps removed it between its opening and the lock: a lock on that would
+// say nothing about the group that its owner has made at the same place since.
 func tryLock(dir string) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -64,6 +61,11 @@ func tryLock(dir string) (*os.File, error) {
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		unix.Close(fd)
 		return nil, &os.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	var there, held unix.Stat_t
+	if unix.Stat(dir, &there) != nil || unix.Fstat(fd, &held) != nil || there.Ino != held.Ino {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "lock", Path: dir, Err: unix.ENOENT}
 	}
 	return os.NewFile(uintptr(fd), dir), nil
 }
@@ -94,7 +96,7 @@ func (t *Tree) sweepDeadIn(lockParent string, parents map[string]string) {
 		}
 		f, err := tryLock(locked)
 		if err != nil {
-			continue // it lives
+			continue // it lives, or is gone
 		}
 		// The locked group goes last: an owner that is just starting waits
 		// for it, and would lose its others if it came back earlier.
