@@ -190,15 +190,7 @@ func (s *Service) DeleteAlias(ctx context.Context, in *lambdaapi.DeleteAliasRequ
 // ListAliases shows a function's aliases by name, or those of one version.
 // https://docs.aws.amazon.com/lambda/latest/api/API_ListAliases.html
 func (s *Service) ListAliases(ctx context.Context, in *lambdaapi.ListAliasesRequest) (*lambdaapi.ListAliasesResponse, error) {
-	k, _, err := s.locate(ctx, in.FunctionName, nil)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPage(in.Marker, in.MaxItems)
-	if err != nil {
-		return nil, err
-	}
-	f, _, err := s.load(ctx, k)
+	k, f, p, err := s.partsOf(ctx, in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}

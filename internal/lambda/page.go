@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"context"
 	"encoding/base64"
 
 	"davy/internal/awsapi"
@@ -25,6 +26,21 @@ func newPage(markerIn *string, maxItems *int32) (page, error) {
 	}
 	p.after = string(b)
 	return p, nil
+}
+
+// partsOf reads what a listing of a function's versions, aliases or the like
+// needs: the function, and the page that is asked for.
+func (s *Service) partsOf(ctx context.Context, name, markerIn *string, maxItems *int32) (key, *function, page, error) {
+	k, _, err := s.locate(ctx, name, nil)
+	if err != nil {
+		return k, nil, page{}, err
+	}
+	p, err := newPage(markerIn, maxItems)
+	if err != nil {
+		return k, nil, p, err
+	}
+	f, _, err := s.load(ctx, k)
+	return k, f, p, err
 }
 
 // marker makes the opaque name of a position.

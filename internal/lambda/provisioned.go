@@ -313,15 +313,7 @@ func (c *change) unprovision(qualifier string) error {
 // ListProvisionedConcurrencyConfigs shows what a function keeps ready.
 // https://docs.aws.amazon.com/lambda/latest/api/API_ListProvisionedConcurrencyConfigs.html
 func (s *Service) ListProvisionedConcurrencyConfigs(ctx context.Context, in *lambdaapi.ListProvisionedConcurrencyConfigsRequest) (*lambdaapi.ListProvisionedConcurrencyConfigsResponse, error) {
-	k, _, err := s.locate(ctx, in.FunctionName, nil)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPage(in.Marker, in.MaxItems)
-	if err != nil {
-		return nil, err
-	}
-	f, _, err := s.load(ctx, k)
+	k, f, p, err := s.partsOf(ctx, in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}

@@ -73,15 +73,7 @@ func (s *Service) PublishVersion(ctx context.Context, in *lambdaapi.PublishVersi
 // first.
 // https://docs.aws.amazon.com/lambda/latest/api/API_ListVersionsByFunction.html
 func (s *Service) ListVersionsByFunction(ctx context.Context, in *lambdaapi.ListVersionsByFunctionRequest) (*lambdaapi.ListVersionsByFunctionResponse, error) {
-	k, _, err := s.locate(ctx, in.FunctionName, nil)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPage(in.Marker, in.MaxItems)
-	if err != nil {
-		return nil, err
-	}
-	f, _, err := s.load(ctx, k)
+	k, f, p, err := s.partsOf(ctx, in.FunctionName, in.Marker, in.MaxItems)
 	if err != nil {
 		return nil, err
 	}
