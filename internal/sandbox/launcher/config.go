@@ -21,9 +21,6 @@
 // is taken over can run what it wants inside sandboxes and read what lies
 // below the roots. Everything below /usr that everyone may read can be read
 // inside as well, when a sandbox has no root of its own.
-//
-// A place for what is to come: more than one process at the start belongs into
-// wire.Plan, whose reaper waits for any number.
 package launcher
 
 import (
