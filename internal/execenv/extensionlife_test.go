@@ -326,7 +326,9 @@ func TestExtension_RuntimeFailures(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newExtensionBench(t, nil)
 			f := b.extended(b.js(tc.code), "x.talk")
-			f.Timeout = 2 * time.Second
+			if tc.name == "timeout" { // the others take the time that a part of a busy core gives them
+				f.Timeout = 2 * time.Second
+			}
 			want := strings.ReplaceAll(tc.want, "ID", testID)
 			steps := []struct{ event, want string }{{`{}`, "1"}, {`{"fail":1}`, want}, {`{}`, "1"}}
 			if tc.name == "init" {
