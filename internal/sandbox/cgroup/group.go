@@ -76,7 +76,7 @@ func (g *Group) Limit(l sandbox.Limits) error {
 		} else {
 			errs = append(errs,
 				g.set("cpu", "cpu.cfs_period_us", strconv.Itoa(period)),
-				g.set("cpu", "cpu.cfs_quota_us", strconv.FormatInt(quota, 10)))
+				g.limitQuota(quota))
 		}
 	}
 	if l.CPUWeight > 0 {
@@ -93,6 +93,18 @@ func (g *Group) Limit(l sandbox.Limits) error {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
+}
+
+// limitQuota sets the version 1 quota for each period. That version refuses
+// more than a group around this one has; then the group has as much as that,
+// which is what a quota of its own would come to with version 2.
+func (g *Group) limitQuota(micros int64) error {
+	const file = "cpu.cfs_quota_us"
+	err := g.set("cpu", file, strconv.FormatInt(micros, 10))
+	if errors.Is(err, unix.EINVAL) {
+		return g.set("cpu", file, "-1")
+	}
+	return err
 }
 
 func (g *Group) limitMemory(n string) error {

@@ -397,6 +397,57 @@ func TestReal_Place(t *testing.T) {
 	}
 }
 
+// Below a group that has less, as a container of half a processor is, a
+// sandbox has what that group has.
+func TestQuota_BelowASmallerOne(t *testing.T) {
+	l, err := detect("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, ok := l.v1["cpu"]
+	if os.Geteuid() != 0 || !ok {
+		t.Skip("needs root, and version 1 of the controller cpu")
+	}
+	outer := filepath.Join(h.own(), fmt.Sprint("quota-test-", os.Getpid()))
+	inner := filepath.Join(outer, "box")
+	for _, dir := range []string{outer, inner} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Skipf("no control groups here: %v", err)
+		}
+		t.Cleanup(func() { _ = unix.Rmdir(dir) })
+	}
+	around := &Group{t: &Tree{}, dir: map[string]string{"cpu": outer}}
+	g := &Group{t: &Tree{}, dir: map[string]string{"cpu": inner}}
+	quota := func(limit int64) string {
+		t.Helper()
+		if err := g.Limit(sandbox.Limits{CPUMilli: limit}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(inner, "cpu.cfs_quota_us"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	if got := quota(500); got != "10000" {
+		t.Errorf("half a processor of all: %s", got)
+	}
+	if err := g.Limit(sandbox.Limits{CPUMilli: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if err := around.Limit(sandbox.Limits{CPUMilli: 200}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		limit int64
+		want  string
+	}{{2000, "-1"}, {150, "3000"}, {201, "-1"}} {
+		if got := quota(tc.limit); got != tc.want {
+			t.Errorf("%d of 200 thousandths of a processor: quota %s, want %s", tc.limit, got, tc.want)
+		}
+	}
+}
+
 // A container's tree is often mounted read-only.
 func TestUnwritable_IsSaid(t *testing.T) {
 	var st unix.Statfs_t
