@@ -18,6 +18,7 @@ import (
 
 	"davy/internal/console"
 	"davy/internal/sandbox"
+	"davy/internal/sandbox/shed"
 )
 
 // Config says what to serve. All fields but Driver and Log are settings of
@@ -132,6 +133,12 @@ func Run(ctx context.Context, cfg Config, ready func(api, console string)) (err 
 	cfg.Log.InfoContext(ctx, "davy is ready", "api", endpoint(api.Addr()), "console", endpoint(page.Addr()),
 		"data", cfg.DataDir, "version", cfg.Version, "after", time.Since(began))
 	ready(endpoint(api.Addr()), endpoint(page.Addr()))
+	started := time.AfterFunc(shed.Rest, func() {
+		if err := shed.All(); err != nil {
+			cfg.Log.DebugContext(ctx, "memory kept", "error", err)
+		}
+	})
+	defer started.Stop()
 
 	err = front.Wait()
 	stopBehind()

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,7 @@ import (
 	"davy/internal/sandbox/packet"
 	"davy/internal/sandbox/pid1"
 	"davy/internal/sandbox/scratch"
+	"davy/internal/sandbox/shed"
 	"davy/internal/sandbox/sysfilter"
 	"davy/internal/sandbox/wire"
 )
@@ -202,7 +204,13 @@ func (l *launcher) run() error {
 		err = l.conn.Send(hello)
 	}
 	if err == nil {
+		started := time.AfterFunc(shed.Rest, func() {
+			if err := shed.All(); err != nil {
+				slog.Debug("memory kept", "error", err)
+			}
+		})
 		l.serve(&wg)
+		started.Stop()
 	}
 	for _, b := range l.running() {
 		b.kill()

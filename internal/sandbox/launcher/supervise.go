@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"davy/internal/sandbox/packet"
+	"davy/internal/sandbox/shed"
 )
 
 // ControlFD is the descriptor on which a supervised server receives the
@@ -86,9 +87,13 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (int, error) {
 		stop()
 		<-kept
 	}()
-	end := ctx.Done()
+	end, rest := ctx.Done(), time.After(shed.Rest)
 	for {
 		select {
+		case <-rest:
+			if err := shed.All(); err != nil {
+				cfg.Log.Debug("memory kept", "error", err)
+			}
 		case s := <-signals:
 			_ = server.process.Signal(s)
 		case <-end:
