@@ -57,6 +57,8 @@ type environment struct {
 	release  func()          // of the code
 	booted   func()          // lets the next runtime boot
 
+	left leftTmp // by its last process
+
 	extensions []string    // programs of the external ones
 	phase      string      // of the present or the last init
 	initBegan  time.Time   // likewise
@@ -217,6 +219,7 @@ func (e *environment) run() {
 func (e *environment) stop() {
 	e.booted()
 	e.shutdown(reasonSpindown)
+	e.dropTmp()
 	e.release()
 	e.fleet.ended(e)
 }
@@ -318,7 +321,7 @@ func (e *environment) prepare() (runtimes.Launch, error) {
 // or none is there: then the environment boots its own, if this was the last
 // time that it asks.
 func (e *environment) spare(ctx context.Context, l runtimes.Launch, last bool) *spare {
-	if e.es.pool == nil || len(e.extensions) > 0 {
+	if e.es.pool == nil || len(e.extensions) > 0 || e.left.name != "" {
 		return nil
 	}
 	k, fits := e.es.kindOf(e.fn, l, e.mounts[0].Source)
@@ -353,7 +356,7 @@ func (e *environment) start(launch runtimes.Launch, sp *spare, deadline time.Tim
 	var creds Credentials
 	early := launch.Runtime.Custom() || len(e.extensions) > 0
 	if sp == nil {
-		plan := seed{launch: launch, fn: &e.fn, mounts: e.mounts}
+		plan := seed{launch: launch, fn: &e.fn, mounts: e.mounts, tmp: e.left.name}
 		var env map[string]string
 		if early { // it is given everything when it starts
 			if creds, err = awaitSession(session, sessionErr); err != nil {
@@ -472,7 +475,7 @@ func (e *environment) assign(p *process, launch runtimes.Launch, c Credentials, 
 		case frameOutput:
 			e.rec.output(f.body)
 		case frameInitError:
-			return e.initReported(p, f.body), nil
+			return e.initReported(p, f), nil
 		case frameReady:
 			p.drainOutput()
 			if fail := e.extensionsReady(p, deadline); fail != nil {
@@ -524,10 +527,14 @@ func (e *environment) initFailure(p *process, err error, deadline time.Time) *fa
 }
 
 // initReported is an init error that the bootstrap told of.
-func (e *environment) initReported(p *process, body []byte) *failure {
-	var reported errorPayload
-	_ = json.Unmarshal(body, &reported) // of a hostile runtime: no type
-	kind := platformErrorType(reported.ErrorType)
+func (e *environment) initReported(p *process, f frame) *failure {
+	kind, body := f.errorType, f.body
+	if kind == "" {
+		var reported errorPayload
+		_ = json.Unmarshal(body, &reported) // of a hostile runtime: no type
+		kind = reported.ErrorType
+	}
+	kind = platformErrorType(kind)
 	e.abandon(p, "error", kind)
 	return &failure{status: "error", errorType: kind, payload: func(string) []byte { return body }}
 }

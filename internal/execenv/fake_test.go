@@ -175,6 +175,7 @@ func (s *childSandbox) ID() string              { return s.spec.ID }
 func (s *childSandbox) Listeners() []*os.File   { return s.listeners }
 func (s *childSandbox) Done() <-chan struct{}   { return s.done }
 func (s *childSandbox) Exit() sandbox.Exit      { return s.exit }
+func (s *childSandbox) DropTmp()                {}
 func (s *childSandbox) Kill()                   { s.signal(syscall.SIGKILL) }
 func (s *childSandbox) signal(n syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, n) }
 

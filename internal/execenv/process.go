@@ -1,6 +1,7 @@
 package execenv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type seed struct {
 	kind   kind // of a process without a function
 	fn     *Function
 	mounts []sandbox.Mount // of the function
+	tmp    string          // Spec.Tmp of what was left in /tmp; empty: nothing was
 	// Of a custom runtime: its program and the function's whole environment,
 	// which other runtimes get when they are assigned to a function.
 	program string
@@ -72,6 +74,9 @@ type process struct {
 	closers []io.Closer
 	addrs   []net.Addr // of its sockets, in the order of listenSockets
 
+	tmp       string // Spec.Tmp
+	leavesTmp bool   // for another process of its environment
+
 	// Of an environment with external extensions; else nil.
 	crew      *crew
 	telemetry *telemetry
@@ -94,7 +99,7 @@ func (p *process) finished() bool { return isClosed(p.ended()) }
 
 // boot starts a runtime and its services. It does not wait for it.
 func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process, err error) {
-	p := &process{}
+	p := &process{tmp: cmp.Or(s.tmp, id)}
 	ch, api, theirs, err := newControl(s.launch)
 	if err != nil {
 		return nil, err
@@ -127,6 +132,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 		Stdout: childOutput,
 		Stderr: childOutput,
 		Listen: es.withDevice(listenSockets),
+		Tmp:    p.tmp,
 	}
 	switch {
 	case s.program != "":
@@ -283,12 +289,16 @@ func (p *process) exited(deadline time.Time) sandbox.Exit {
 	return p.sb.Exit()
 }
 
-// end kills what runs and waits until nothing of it is left.
+// end kills what runs and waits until nothing of it is left, except for what is
+// in its /tmp when that is to stay.
 func (p *process) end() {
 	p.telemetry.close()
 	if p.sb != nil {
 		p.sb.Kill()
 		<-p.sb.Done()
+		if !p.leavesTmp {
+			p.sb.DropTmp()
+		}
 	}
 	for _, c := range p.closers {
 		c.Close()

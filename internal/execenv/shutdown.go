@@ -45,7 +45,7 @@ func (e *environment) shutdown(reason string) {
 		e.farewell(p, reason, internal > 0)
 		p.drainOutput()
 	}
-	p.end()
+	e.endKeepingTmp(p)
 	e.frozen = false
 }
 

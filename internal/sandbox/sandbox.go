@@ -51,6 +51,13 @@ type Spec struct {
 	Dir    string   // working directory inside
 	Limits Limits
 
+	// Tmp names what is behind /tmp, [a-z0-9-]{1,64}. What is in it when the
+	// sandbox ends waits for the next with this name (Exit.TmpKept), of the
+	// same TmpBytes, whose user then owns the files; there is never more than
+	// one at a time. Empty: it goes with the sandbox. So it does where
+	// Driver.Missing names MissingTmp.
+	Tmp string
+
 	// Files become descriptors 3, 4, ... of the first process. Stdout and
 	// Stderr become 1 and 2; nil: /dev/null.
 	Files  []*os.File
@@ -89,6 +96,7 @@ type Exit struct {
 	Signal    syscall.Signal // that killed it, or 0
 	OOMKilled bool           // the memory limit killed a process of the sandbox
 	Lost      bool           // what keeps sandboxes has ended, and the sandbox with it
+	TmpKept   bool           // what is in /tmp waits: see Spec.Tmp
 }
 
 // Usage is a snapshot of what a sandbox consumed.
@@ -125,7 +133,10 @@ type Sandbox interface {
 	ResetPeak(ctx context.Context) error
 	// Kill ends every process at once. Idempotent.
 	Kill()
-	// Done is closed when the first process has ended and nothing is left.
+	// DropTmp gives up what the sandbox leaves under Spec.Tmp, or has left.
+	DropTmp()
+	// Done is closed when the first process has ended and nothing is left,
+	// except for what Exit.TmpKept tells of.
 	Done() <-chan struct{}
 	// Exit is valid after Done.
 	Exit() Exit

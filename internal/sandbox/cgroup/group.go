@@ -301,6 +301,21 @@ func (g *Group) readPeak() (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(string(b[:n])), 10, 64)
 }
 
+// DropCache gives back what the group holds of files, as far as it is written.
+// It is for a group without processes whose files stay: what it held would keep
+// it in the kernel's memory after Remove.
+func (g *Group) DropCache() {
+	if g.t.v2 {
+		dir := g.dir[""]
+		if n, err := readInt(filepath.Join(dir, "memory.current")); err == nil && n > 0 {
+			// An error tells that some of it stays. Before Linux 5.19 all does.
+			_ = write(filepath.Join(dir, "memory.reclaim"), strconv.FormatInt(n, 10))
+		}
+	} else if dir := g.dir["memory"]; dir != "" {
+		_ = write(filepath.Join(dir, "memory.force_empty"), "0")
+	}
+}
+
 // OOMKills is the number of processes that the memory limit killed.
 func (g *Group) OOMKills() int64 {
 	var n int64

@@ -12,7 +12,6 @@ import (
 
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/cgroup"
-	"davy/internal/sandbox/scratch"
 	"davy/internal/sandbox/wire"
 )
 
@@ -25,7 +24,7 @@ type box struct {
 	mu      sync.Mutex // orders what changes the sandbox
 	closed  bool
 	tmpSize int64
-	tmp     *scratch.Volume // nil: /tmp is in memory
+	tmp     *tmpVolume // nil: /tmp is in memory
 
 	oomHit atomic.Bool
 	ended  atomic.Bool
@@ -77,7 +76,7 @@ func (l *launcher) create(r wire.Request, fds []*os.File) (_ *box, listeners []*
 			return nil, nil, err
 		}
 	}
-	if err = l.giveTmp(b, r.Limits.TmpBytes, root); err != nil {
+	if err = l.giveTmp(b, r.Create.Tmp, r.Limits.TmpBytes, root); err != nil {
 		return nil, nil, err
 	}
 	if l.machine != nil {
@@ -157,24 +156,27 @@ func (b *box) end(l *launcher, exit *sandbox.Exit) sandbox.Usage {
 		u = l.workloadUsage(u)
 		exit.OOMKilled = b.oomHit.Load() || g.OOMKills() > 0
 	}
-	b.close(l)
+	exit.TmpKept = b.close(l)
 	return u
 }
 
 // close kills what is left and removes what the sandbox had, also of a create
-// that failed half-way.
-func (b *box) close(l *launcher) {
+// that failed half-way. It tells whether its /tmp waits for another sandbox.
+func (b *box) close(l *launcher) (tmpKept bool) {
 	b.closed = true
 	b.ended.Store(true)
 	if b.work != nil {
 		b.work.close()
 	}
+	if b.tmp != nil && b.first != nil {
+		b.tmp.settle(b.first)
+	}
 	if b.first != nil {
 		b.first.end(l.spawner)
 	}
-	if b.tmp != nil {
-		b.tmp.Close()
-	}
+	// Nobody can reach the file system any more: its processes are dead, and
+	// its mount namespaces with them.
+	return b.tmp != nil && l.tmps.leave(b.tmp)
 }
 
 // attach mounts directories into the running sandbox.

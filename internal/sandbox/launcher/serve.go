@@ -50,6 +50,7 @@ type launcher struct {
 	tree     *cgroup.Tree // nil: no control groups
 	spawner  *spawner
 	scratch  *scratch.Store // nil: /tmp is in memory
+	tmps     keptTmps
 	filter   []byte
 	reaper   *os.File
 	machine  *oci.Machine // nil: sandboxes are made by isolate
@@ -279,6 +280,11 @@ func (l *launcher) serve(wg *sync.WaitGroup) {
 func (l *launcher) handle(r wire.Request, fds []*os.File, wg *sync.WaitGroup) {
 	if r.Op == wire.OpCreate {
 		l.handleCreate(r, fds, wg)
+		return
+	}
+	if r.Op == wire.OpDropTmp {
+		l.tmps.drop(r.ID)
+		l.reply(r.Seq, sandbox.Usage{}, nil)
 		return
 	}
 	l.mu.Lock()

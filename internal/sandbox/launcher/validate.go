@@ -43,6 +43,8 @@ func validateCreate(r *wire.Request, fds int) error {
 		return errors.New("bad arguments")
 	case len(c.Env) > maxEnv || len(r.Mounts) > maxMounts || len(c.Listen) > maxListen || c.Files > maxExtra:
 		return errors.New("too many entries")
+	case c.Tmp != "" && !sandboxID.MatchString(c.Tmp):
+		return errors.New("bad name of a /tmp")
 	case fds != c.FDs():
 		return errors.New("wrong number of descriptors")
 	}

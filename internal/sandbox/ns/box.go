@@ -14,6 +14,7 @@ import (
 type box struct {
 	s         *session
 	id        string
+	tmp       string // Spec.Tmp
 	listeners []*os.File
 
 	done  chan struct{}
@@ -100,6 +101,24 @@ func (b *box) Usage(ctx context.Context) (sandbox.Usage, error) {
 func (b *box) ResetPeak(ctx context.Context) error {
 	_, err := b.do(ctx, "reset peak of", wire.Request{Op: wire.OpResetPeak})
 	return err
+}
+
+// DropTmp implements sandbox.Sandbox. It does not wait.
+func (b *box) DropTmp() {
+	select {
+	case <-b.done:
+		if !b.exit.TmpKept {
+			return
+		}
+	default:
+	}
+	if b.tmp == "" {
+		return
+	}
+	r := wire.Request{Op: wire.OpDropTmp, ID: b.tmp}
+	if p, err := r.Encode(); err == nil {
+		_ = b.s.conn.Send(p) // a launcher that is gone took it along
+	}
 }
 
 // Kill implements sandbox.Sandbox. It does not wait: see Done.

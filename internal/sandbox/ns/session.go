@@ -162,7 +162,7 @@ func (s *session) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	r := wire.Request{
 		Op: wire.OpCreate, ID: spec.ID, Limits: spec.Limits,
 		Create: wire.Create{
-			Root: spec.Root, Args: spec.Args, Env: spec.Env, Dir: spec.Dir, Listen: spec.Listen,
+			Root: spec.Root, Args: spec.Args, Env: spec.Env, Dir: spec.Dir, Tmp: spec.Tmp, Listen: spec.Listen,
 			Stdout: spec.Stdout != nil, Stderr: spec.Stderr != nil, Files: uint8(min(len(spec.Files), 255)),
 		},
 	}
@@ -176,7 +176,7 @@ func (s *session) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
 		}
 	}
 	// Known before the reply: the sandbox may end at once.
-	b := &box{s: s, id: spec.ID, done: make(chan struct{})}
+	b := &box{s: s, id: spec.ID, tmp: spec.Tmp, done: make(chan struct{})}
 	s.mu.Lock()
 	if _, taken := s.boxes[spec.ID]; taken {
 		s.mu.Unlock()
@@ -194,6 +194,7 @@ func (s *session) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
 		if a.err() != nil {
 			forget()
 		} else {
+			b.DropTmp()
 			b.Kill()
 		}
 	})

@@ -186,7 +186,7 @@ func (s *Store) Take(ctx context.Context, bytes int64) (*Volume, error) {
 	if bytes > MaxBytes {
 		return nil, fmt.Errorf("scratch: %d bytes are more than %d", bytes, int64(MaxBytes))
 	}
-	bytes = (max(bytes, MinBytes) + grain - 1) / grain * grain
+	bytes = rounded(bytes)
 	sh, v := s.shelfFor(bytes)
 	if v == nil {
 		im, err := s.imageOf(ctx, sh)
@@ -204,6 +204,9 @@ func (s *Store) Take(ctx context.Context, bytes int64) (*Volume, error) {
 	signal(s.used)
 	return v, nil
 }
+
+// rounded is the size of the volume for so many bytes.
+func rounded(bytes int64) int64 { return (max(bytes, MinBytes) + grain - 1) / grain * grain }
 
 // lend notes a volume as in use.
 func (s *Store) lend(v *Volume) error {

@@ -3,6 +3,7 @@ package scratch
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -50,7 +51,7 @@ func (s *Store) make(im *image, usable int64) (_ *Volume, err error) {
 	if v.base, err = mount(number); err != nil {
 		return nil, err
 	}
-	return v, v.boundDirty()
+	return v, errors.Join(v.clear(), v.boundDirty())
 }
 
 // attach gives the file a loop device, which goes when nothing has it open.
@@ -134,28 +135,80 @@ func mount(number int) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mount ext4: %w", err)
 	}
-	base := os.NewFile(uintptr(fd), device(number))
+	return os.NewFile(uintptr(fd), device(number)), nil
+}
+
+// clear makes the top directory of a new file system that of a /tmp.
+func (v *Volume) clear() error {
+	fd := int(v.base.Fd())
 	// The directory that holds what fsck finds is not for a /tmp.
 	if err := unix.Unlinkat(fd, "lost+found", unix.AT_REMOVEDIR); err != nil && !errors.Is(err, unix.ENOENT) {
-		base.Close()
-		return nil, fmt.Errorf("empty the volume: %w", err)
+		return fmt.Errorf("empty the volume: %w", err)
 	}
 	if err := unix.Fchmodat(fd, ".", 0o1777, 0); err != nil {
-		base.Close()
-		return nil, fmt.Errorf("open the volume to all: %w", err)
+		return fmt.Errorf("open the volume to all: %w", err)
 	}
-	return base, nil
+	return nil
 }
 
 // Mount gives the volume as a mount that can be placed once (move_mount), in
 // which the ids of userns own the files. It can be asked for once: before
-// Linux 6.15 a mount that is attached nowhere cannot be copied.
+// Linux 6.15 a mount that is attached nowhere cannot be copied. Again is for
+// when it is gone.
 func (v *Volume) Mount(userns *os.File) (*os.File, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.base == nil {
 		return nil, os.ErrClosed
 	}
+	return v.placeable(userns)
+}
+
+// Again is Mount for a volume whose mount is gone with the sandbox that had
+// it: the files are there, and belong to the ids of userns now. The caller
+// knows that nobody uses them.
+//
+// It fails when the file system was found damaged, which makes it read-only.
+func (v *Volume) Again(userns *os.File) (*os.File, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.base == nil {
+		return nil, os.ErrClosed
+	}
+	// The former mount holds the device, so its number still is the volume's.
+	// A mount of a file system that is mounted is another door to the same.
+	base, err := mount(v.number)
+	if err != nil {
+		return nil, err
+	}
+	err = sameFileSystem(v.base, base)
+	if err == nil {
+		err = syncAll(base) // Linux lets one that is damaged be mounted, and says so here
+	}
+	if err != nil {
+		return nil, errors.Join(err, base.Close())
+	}
+	err = v.base.Close()
+	v.base = base
+	if err != nil {
+		return nil, err
+	}
+	return v.placeable(userns)
+}
+
+func sameFileSystem(a, b *os.File) error {
+	var sa, sb unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(a.Fd()), &sa), unix.Fstat(int(b.Fd()), &sb)); err != nil {
+		return fmt.Errorf("compare mounts: %w", err)
+	}
+	if sa.Dev != sb.Dev || sa.Ino != sb.Ino {
+		return errors.New("the device has another file system")
+	}
+	return nil
+}
+
+// placeable gives the volume's mount to the ids of userns. v.mu is held.
+func (v *Volume) placeable(userns *os.File) (*os.File, error) {
 	err := unix.MountSetattr(int(v.base.Fd()), "", unix.AT_EMPTY_PATH, &unix.MountAttr{
 		Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns.Fd()), Propagation: unix.MS_PRIVATE,
 	})
@@ -256,6 +309,49 @@ func (v *Volume) trim() error {
 
 // Bytes is what was asked for.
 func (v *Volume) Bytes() int64 { return v.usable }
+
+// Fits says whether the volume is what Take gives for so many bytes.
+func (v *Volume) Fits(bytes int64) bool { return v.usable == rounded(bytes) }
+
+// Empty says whether the volume holds no file. One that cannot be read does not
+// count as empty.
+func (v *Volume) Empty() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.base == nil {
+		return true
+	}
+	fd, err := unix.Openat(int(v.base.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	dir := os.NewFile(uintptr(fd), "tmp")
+	defer dir.Close()
+	_, err = dir.Readdirnames(1) // . and .. are not among them
+	return errors.Is(err, io.EOF)
+}
+
+// Sync writes out what of the volume is in memory only.
+func (v *Volume) Sync() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.base == nil {
+		return nil
+	}
+	return syncAll(v.base)
+}
+
+func syncAll(mount *os.File) error {
+	fd, err := unix.Openat(int(mount.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Syncfs(fd); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	return nil
+}
 
 // onDisk is what the volume takes of the disk.
 func (v *Volume) onDisk() int64 {

@@ -76,6 +76,7 @@ func (e *encoder) create(c Create) {
 	e.strs(c.Args)
 	e.strs(c.Env)
 	e.str(c.Dir)
+	e.str(c.Tmp)
 	e.strs(c.Listen)
 	e.flag(c.Stdout)
 	e.flag(c.Stderr)
@@ -191,7 +192,7 @@ func (d *decoder) usage() sandbox.Usage {
 
 func (d *decoder) create() Create {
 	return Create{
-		Root: d.str(), Args: d.strs(), Env: d.strs(), Dir: d.str(), Listen: d.strs(),
+		Root: d.str(), Args: d.strs(), Env: d.strs(), Dir: d.str(), Tmp: d.str(), Listen: d.strs(),
 		Stdout: d.flag(), Stderr: d.flag(), Files: d.u8(),
 	}
 }

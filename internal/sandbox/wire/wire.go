@@ -8,7 +8,7 @@
 //
 //	request  0x01 | seq u32 | op u8 | id | body of the op
 //	reply    0x02 | seq u32 | code u8 | text | usage
-//	exited   0x03 | id | code i64 | signal u8 | oom u8 | usage
+//	exited   0x03 | id | code i64 | signal u8 | oom u8 | tmp u8 | usage
 //	hello    0x04 | missing [string]
 //	plan     0x05 | see Plan
 //	started  0x06 | code u8 | text
@@ -50,6 +50,7 @@ const (
 	OpUsage
 	OpResetPeak
 	OpKill
+	OpDropTmp // ID is the name
 	opEnd
 )
 
@@ -100,6 +101,7 @@ type Create struct {
 	Args   []string
 	Env    []string
 	Dir    string
+	Tmp    string // see sandbox.Spec
 	Listen []string
 	Stdout bool
 	Stderr bool
@@ -260,6 +262,7 @@ func (x Exited) Encode() ([]byte, error) {
 	e.i64(int64(x.Exit.Code))
 	e.u8(uint8(x.Exit.Signal))
 	e.flag(x.Exit.OOMKilled)
+	e.flag(x.Exit.TmpKept)
 	e.usage(x.Usage)
 	return e.done()
 }
@@ -287,7 +290,7 @@ func DecodeFromLauncher(b []byte) (FromLauncher, error) {
 	case kindReply:
 		m.Reply = &Reply{Seq: d.u32(), Code: Code(d.u8()), Text: d.str(), Usage: d.usage()}
 	case kindExited:
-		m.Exited = &Exited{ID: d.str(), Exit: sandbox.Exit{Code: int(d.i64()), Signal: syscall.Signal(d.u8()), OOMKilled: d.flag()}, Usage: d.usage()}
+		m.Exited = &Exited{ID: d.str(), Exit: sandbox.Exit{Code: int(d.i64()), Signal: syscall.Signal(d.u8()), OOMKilled: d.flag(), TmpKept: d.flag()}, Usage: d.usage()}
 	case kindHello:
 		m.Hello = &Hello{Missing: d.strs()}
 	default:

@@ -12,11 +12,12 @@ import (
 
 var requests = []Request{
 	{Seq: 1, Op: OpKill, ID: "a"},
+	{Seq: 5, Op: OpDropTmp, ID: "a-name"},
 	{Seq: 2, Op: OpAttach, ID: "b-1", Mounts: []Mount{{"/var/lib/davy/code/x", "/var/task"}, {"/y", "/opt"}}},
 	{Seq: 3, Op: OpLimit, ID: "c", Limits: sandbox.Limits{MemoryBytes: 1, CPUMilli: 2, TmpBytes: 3, PIDs: 4, OpenFiles: -5, CPUWeight: 6}},
 	{
 		Seq: 1<<32 - 1, Op: OpCreate, ID: "d", Limits: sandbox.Limits{MemoryBytes: 1 << 40}, Mounts: []Mount{{"/s", "/t"}},
-		Create: Create{Root: "/r", Args: []string{"/bin/sh", ""}, Env: []string{"A=b"}, Dir: "/", Listen: []string{"tcp:127.0.0.1:1"}, Stdout: true, Files: 3},
+		Create: Create{Root: "/r", Args: []string{"/bin/sh", ""}, Env: []string{"A=b"}, Dir: "/", Tmp: "t", Listen: []string{"tcp:127.0.0.1:1"}, Stdout: true, Files: 3},
 	},
 }
 
@@ -46,7 +47,7 @@ func TestFromLauncher_RoundTrip(t *testing.T) {
 	for _, m := range []interface{ Encode() ([]byte, error) }{
 		Reply{Seq: 7, Code: CodeBusy, Text: "no more", Usage: u},
 		Exited{ID: "x", Exit: sandbox.Exit{Code: 3}, Usage: u},
-		Exited{ID: "x", Exit: sandbox.Exit{Signal: syscall.SIGKILL, OOMKilled: true}},
+		Exited{ID: "x", Exit: sandbox.Exit{Signal: syscall.SIGKILL, OOMKilled: true, TmpKept: true}},
 		Hello{Missing: []string{"a", "b"}},
 	} {
 		b, err := m.Encode()
