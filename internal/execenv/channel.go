@@ -92,6 +92,8 @@ type replyMeta struct {
 type frame struct {
 	kind frameType
 	body []byte
+	// errorType is what a custom runtime's header says of the error in body.
+	errorType string
 }
 
 // split takes metadata and bytes of a body apart.

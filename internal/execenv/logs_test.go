@@ -22,6 +22,7 @@ func masked(lines []string) []string {
 			{`Max Memory Used: \d+ MB`, "Max Memory Used: N MB"},
 			{`nodejs:\d+\.\d+\.\d+`, "nodejs:VERSION"},
 			{`runtime:[0-9a-f]{64}`, "runtime:HASH"},
+			{`\[\d{13}\]`, "[MS]"},
 			{testID, "ID"},
 			{`"stack":\[[^]]*\]`, `"stack":[]`},
 		} {
@@ -106,6 +107,14 @@ func TestLogs_Lines(t *testing.T) {
 			want: []string{
 				maskedInit, maskedStart, "TIME\tID\tINFO\tslow\n", "TIME ID Task timed out after 1.50 seconds\n\n",
 				maskedEnd, maskedCold + "Status: timeout\t\n",
+			},
+		},
+		{
+			name: "response too large",
+			code: `exports.handler = async () => "x".repeat(7e6)`,
+			want: []string{
+				maskedInit, maskedStart, "[ERROR] [MS] LAMBDA_RUNTIME Failed to post handler success response. Http response code: 413.\n",
+				maskedEnd, maskedCold + "\n",
 			},
 		},
 		{

@@ -45,6 +45,7 @@ const (
 	phaseReady     phase = "RuntimeReady"
 	phaseRunning   phase = "RuntimeRunning"
 	phaseAnswering phase = "RuntimeInvocationResponse"
+	phaseFailing   phase = "RuntimeInvocationErrorResponse"
 	phaseAnswered  phase = "RuntimeResponseSent"
 )
 
@@ -253,12 +254,12 @@ func (a *runtimeAPI) stream(w http.ResponseWriter, r *http.Request, meta replyMe
 }
 
 func (a *runtimeAPI) invocationError(w http.ResponseWriter, r *http.Request) {
-	if !a.runs(w, r) || !a.enter(w, phaseAnswering, phaseRunning) {
+	if !a.runs(w, r) || !a.enter(w, phaseFailing, phaseRunning) {
 		return
 	}
 	body, err := read(r)
 	if err != nil && !errors.Is(err, errTooLarge) {
-		a.enter(w, phaseRunning, phaseAnswering)
+		a.enter(w, phaseRunning, phaseFailing)
 		return
 	}
 	if !json.Valid(body) { // too large, too
@@ -280,12 +281,13 @@ func (a *runtimeAPI) initError(w http.ResponseWriter, r *http.Request) {
 	if !a.enter(w, phaseInitError, phaseStarted) {
 		return
 	}
+	kind := r.Header.Get("Lambda-Runtime-Function-Error-Type")
 	body, err := read(r)
 	if err != nil || !json.Valid(body) {
-		body = errorPayload{r.Header.Get("Lambda-Runtime-Function-Error-Type"), ""}.json()
+		body = errorPayload{kind, ""}.json()
 	}
 	accept(w)
-	a.tell(frame{kind: frameInitError, body: body})
+	a.tell(frame{kind: frameInitError, body: body, errorType: kind})
 }
 
 var errTooLarge = errors.New("body is too large")

@@ -166,6 +166,7 @@ func TestRuntimeAPI_Invocations(t *testing.T) {
 	c.expect(c.do("POST", "/runtime/invocation/one/response", strings.NewReader(`{"ok":1}`)), accepted)
 	c.answered(frameResponse, "one", `{"ok":1}`)
 	c.expect(c.do("POST", "/runtime/invocation/one/response", strings.NewReader(`{"ok":2}`)), forbidden("RuntimeResponseSent", "RuntimeInvocationResponse"))
+	c.expect(c.do("POST", "/runtime/invocation/one/error", strings.NewReader(`{}`)), forbidden("RuntimeResponseSent", "RuntimeInvocationErrorResponse"))
 	c.run("two")
 	c.expect(c.do("POST", "/runtime/invocation/one/response", strings.NewReader(`1`)), `400 {"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}`)
 	c.expect(c.do("POST", "/runtime/invocation/two/error", strings.NewReader(`{"errorType":"T","errorMessage":"m"}`)), accepted)
@@ -264,9 +265,9 @@ func TestRuntimeAPI_StreamedResponse(t *testing.T) {
 func TestRuntimeAPI_InitError(t *testing.T) {
 	c := newRuntimeClient(t)
 	c.expect(c.do("POST", "/runtime/invocation/x/response", strings.NewReader(`1`)), `400 {"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}`)
-	c.expect(c.do("POST", "/runtime/init/error", strings.NewReader(`{"errorType":"T","errorMessage":"m"}`)), accepted)
-	if f := c.frame(); f.kind != frameInitError || string(f.body) != `{"errorType":"T","errorMessage":"m"}` {
-		t.Errorf("frame %d %s", f.kind, f.body)
+	c.expect(c.do("POST", "/runtime/init/error", strings.NewReader(`{"errorType":"T","errorMessage":"m"}`), "Lambda-Runtime-Function-Error-Type", "Runtime.Header"), accepted)
+	if f := c.frame(); f.kind != frameInitError || string(f.body) != `{"errorType":"T","errorMessage":"m"}` || f.errorType != "Runtime.Header" {
+		t.Errorf("frame %d %s %s", f.kind, f.body, f.errorType)
 	}
 	c.expect(c.do("GET", "/runtime/invocation/next", nil), forbidden("RuntimeInitError", "RuntimeReady"))
 }

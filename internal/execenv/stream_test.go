@@ -31,8 +31,10 @@ func (b *bench) streamed(f Function, event string, onPart func(string) error) (s
 func TestStream_Node(t *testing.T) {
 	for _, tc := range []struct{ name, code, parts, answer string }{
 		{"parts", `async (e, s) => { s.write("one "); s.write(Buffer.from("two")); s.end() }`, "one two", ""},
-		{"ended with the handler", `async (e, s) => { s.setContentType("text/plain"); s.write("x") }`, "x", ""},
-		{"nothing", `async (e, s) => {}`, "", ""},
+		{"ended after the handler", `async (e, s) => { s.setContentType("text/plain"); s.write("x"); setTimeout(() => s.end("y"), 20) }`, "xy", ""},
+		{"nothing", `async (e, s) => { s.end() }`, "", ""},
+		{"values", `async (e, s) => { s.write({ a: 1 }); s.write([2]); s.end() }`, `{"a":1}[2]`, ""},
+		{"content type too late", `async (e, s) => { s.write("x"); s.setContentType("text/html") }`, "x", "Unhandled: Runtime.InvalidStreamingOperation: Cannot set content-type, too late."},
 		{"pipeline", `async (e, s) => require("stream/promises").pipeline(require("stream").Readable.from(["a", "b"]), s)`, "ab", ""},
 		{"HTTP", `async (e, s) => { s = awslambda.HttpResponseStream.from(s, { statusCode: 201 }); s.write("body"); s.end() }`, `{"statusCode":201}` + "\x00\x00\x00\x00\x00\x00\x00\x00body", ""},
 		{"HTTP without a body", `async (e, s) => { awslambda.HttpResponseStream.from(s, {}).end() }`, "{}\x00\x00\x00\x00\x00\x00\x00\x00", ""},
@@ -143,5 +145,47 @@ func TestStream_TimeoutInTheMiddle(t *testing.T) {
 	got, out := b.streamed(f, `{}`, nil)
 	if got != "some" || answer(out) != "Unhandled: Sandbox.Timedout: RequestId: "+testID+" Error: Task timed out after 1.00 seconds" {
 		t.Errorf("streamed %q, then %s", got, answer(out))
+	}
+}
+
+// A stream that nobody ends is an invocation that does not end, as on AWS.
+func TestStream_NotEnded(t *testing.T) {
+	for _, runtime := range allRuntimes {
+		b := newBench(t, nil)
+		f := b.js(`exports.handler = awslambda.streamifyResponse(async (e, s) => { s.write("some") })`)
+		f.Runtime, f.Timeout = runtime, time.Second
+		got, out := b.streamed(f, `{}`, nil)
+		if got != "some" || answer(out) != "Unhandled: Sandbox.Timedout: RequestId: "+testID+" Error: Task timed out after 1.00 seconds" {
+			t.Errorf("%s: streamed %q, then %s", runtime, got, answer(out))
+		}
+	}
+}
+
+// What a handler leaves in the event loop keeps its invocation running up to
+// nodejs22.x, unless it says otherwise, and not later.
+func TestStream_EmptyLoop(t *testing.T) {
+	const code = `exports.handler = awslambda.streamifyResponse(async (e, s, c) => {
+		if (e.goOn) c.callbackWaitsForEmptyEventLoop = false;
+		setTimeout(() => console.log("left"), 50); s.end("x"); return 5 }, { highWaterMark: 1 })`
+	for _, tc := range []struct {
+		runtime, event string
+		waits          bool
+	}{
+		{"nodejs20.x", `{}`, true},
+		{"nodejs22.x", `{}`, true},
+		{"nodejs22.x", `{"goOn":true}`, false},
+		{"nodejs24.x", `{}`, false},
+	} {
+		b := newBench(t, nil)
+		f := b.js(code)
+		f.Runtime = tc.runtime
+		got, out := b.streamed(f, tc.event, nil)
+		log := string(out.LogTail)
+		if got != "x" || answer(out) != "" || !strings.Contains(log, "\tWARN\tStreaming handlers ignore return values.") {
+			t.Errorf("%s %s: streamed %q, then %s; log %s", tc.runtime, tc.event, got, answer(out), log)
+		}
+		if strings.Contains(log, "left") != tc.waits {
+			t.Errorf("%s %s: log %s", tc.runtime, tc.event, log)
+		}
 	}
 }

@@ -66,9 +66,12 @@ function logged(error) {
 }
 
 module.exports = {
+  // In the log, when Lambda takes no response of that size.
+  REFUSED: 'LAMBDA_RUNTIME Failed to post handler success response. Http response code: 413.',
   CallbackHandlerDeprecated: named('Runtime.CallbackHandlerDeprecated'),
   HandlerNotFound: named('Runtime.HandlerNotFound'),
   ImportModuleError: named('Runtime.ImportModuleError'),
+  InvalidStreamingOperation: named('Runtime.InvalidStreamingOperation'),
   JSONStringifyError: named('Runtime.JSONStringifyError'),
   MalformedHandlerName: named('Runtime.MalformedHandlerName'),
   MalformedStreamingHandler: named('Runtime.MalformedStreamingHandler'),

@@ -10,6 +10,7 @@ const errors = require('./errors.js');
 const { HttpResponseStream } = require('./httpstream.js');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 const CALLBACK_REMOVED =
   'ERROR: AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You need to modify this function to use a supported handler signature to use Node.js 24 or later. For more information see https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html.';
 
@@ -97,8 +98,9 @@ module.exports = {
   // awslambda is the global through which a function marks a handler as
   // streaming.
   awslambda: {
-    streamifyResponse(handler) {
+    streamifyResponse(handler, options) {
       handler[STREAMING] = 'response';
+      handler[HIGH_WATER_MARK] = options?.highWaterMark;
       return handler;
     },
     HttpResponseStream,

@@ -53,7 +53,7 @@ async function init({ env, handler, taskRoot, callbacks, caFile, trustedSuffixes
   showHeapFlags();
   let model = callbacks ? invocation.withCallbacks : invocation.withPromises;
   if (handlers.isStreaming(loaded)) model = require('./stream.js').withStream;
-  run = (meta, payload) => void model(loaded, meta, payload);
+  run = (meta, payload) => void model(loaded, meta, payload, callbacks);
   channel.send(T.READY, '{}');
 }
 

@@ -32,8 +32,10 @@ function stringify(result) {
 function respond(id, text) {
   const size = Buffer.byteLength(text);
   end();
-  if (size > MAX_RESPONSE) send(T.TOO_LARGE, JSON.stringify({ id, size }));
-  else sendWith(T.RESPONSE, { id }, text);
+  if (size > MAX_RESPONSE) {
+    send(T.LOG, `[ERROR] [${Date.now()}] ${errors.REFUSED}\n`);
+    send(T.TOO_LARGE, JSON.stringify({ id, size }));
+  } else sendWith(T.RESPONSE, { id }, text);
 }
 
 function fail(id, error) {
@@ -125,7 +127,8 @@ async function withPromises(handler, meta, payload) {
   };
   begin(id, () => once(() => fail(id, new errors.NodeJsExit())));
   try {
-    const result = await handler(JSON.parse(payload.toString()), baseContext(meta));
+    const context = Object.assign(baseContext(meta), { tenantId: undefined, xRayTraceId: meta.trace });
+    const result = await handler(JSON.parse(payload.toString()), context);
     const text = stringify(result);
     if (text === undefined) throw new errors.JSONStringifyError('Unable to stringify response body');
     once(() => respond(id, text));

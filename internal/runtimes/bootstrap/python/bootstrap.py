@@ -94,6 +94,7 @@ def invoke(handler, meta, payload):
     if not channel.is_ours():
         os._exit(0)  # as above
     if len(response) > MAX_RESPONSE:
+        davy_logging.event("[ERROR] [%d] %s\n" % (time.time() * 1000, errors.REFUSED))
         channel.send(channel.TOO_LARGE, json.dumps({"id": request_id, "size": len(response)}).encode())
     else:
         channel.send_with(channel.RESPONSE, {"id": request_id}, response)

@@ -8,6 +8,9 @@ import traceback
 _OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + "/"
 _INDENT = "\u00a0"  # no-break space: log viewers keep it
 
+# In the log, when Lambda takes no response of that size.
+REFUSED = "LAMBDA_RUNTIME Failed to post handler success response. Http response code: 413."
+
 
 class Fault(Exception):
     """An error that the runtime, not the function, words."""
