@@ -170,7 +170,7 @@ func runServe(_ context.Context, args []string, _, stderr io.Writer) error {
 			ScratchDir: s.Server.DataDir,
 		},
 		ServerArgs: []string{"server"},
-		ServerEnv:  []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "TZ=" + os.Getenv("TZ")},
+		ServerEnv:  []string{"PATH=" + os.Getenv("PATH"), "HOME=/", "TZ=" + os.Getenv("TZ"), notifySocket + "=" + os.Getenv(notifySocket)},
 		ExtraFiles: []*os.File{settings, runtimes},
 		Log:        s.logger(stderr),
 	})
@@ -235,5 +235,8 @@ func runServer(ctx context.Context, _ []string, stdout, stderr io.Writer) error 
 	s.Server.Log = log
 	return server.Run(ctx, s.Server, func(api, console string) {
 		fmt.Fprintf(stdout, "davy ready api=%s console=%s data=%s\n", api, console, s.Server.DataDir)
+		if err := notify("READY=1"); err != nil {
+			log.Warn("the service manager does not know", "error", err)
+		}
 	})
 }
