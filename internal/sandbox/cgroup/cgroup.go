@@ -110,6 +110,9 @@ func Open(cfg Config) (*Tree, error) {
 			return nil, err
 		}
 	}
+	if err := t.limitAllSockets(); err != nil {
+		t.missing = append(t.missing, fmt.Sprintf("memory of sockets: %v: all functions together can take what the host has", err))
+	}
 	t.sweepDead()
 	return t, nil
 }
@@ -168,7 +171,7 @@ func (t *Tree) New(name string, l sandbox.Limits, devices bool) (*Group, error) 
 			return nil, errors.Join(fmt.Errorf("cgroup: %w", err), g.Remove())
 		}
 	}
-	err := g.Limit(l)
+	err := errors.Join(g.limitSockets(l.MemoryBytes), g.Limit(l))
 	if err == nil && devices {
 		err = g.restrictDevices()
 	}

@@ -67,7 +67,7 @@ func (g *Group) add(pid int, except string) error {
 func (g *Group) Limit(l sandbox.Limits) error {
 	var errs []error
 	if l.MemoryBytes > 0 {
-		errs = append(errs, g.limitMemory(strconv.FormatInt(l.MemoryBytes, 10)))
+		errs = append(errs, g.limitMemory(strconv.FormatInt(l.MemoryBytes, 10)), g.limitSockets(l.MemoryBytes))
 	}
 	if l.CPUMilli > 0 {
 		quota := max(l.CPUMilli*period/1000, 1000)
