@@ -131,6 +131,11 @@ func newLauncher(s settings, conn *packet.Conn) (*launcher, error) {
 	if l.spawner, err = newSpawner(l.cfg, l.rootless, l.tree); err != nil {
 		return nil, err
 	}
+	if m := ownersMissing(l.cfg, l.rootless); m == "" {
+		l.spawner.owners = true
+	} else if !l.rootless {
+		l.missing = append(l.missing, fmt.Sprintf("owners of sandboxes: %s: a function can use up inotify instances, timers and pending signals that root and other functions need", m))
+	}
 	if l.cfg.OCIRuntime != "" {
 		if err := l.openMachine(table); err != nil {
 			return nil, err
@@ -163,7 +168,9 @@ func (l *launcher) openMachine(t sysfilter.Table) error {
 	if l.machine, err = oci.New(context.Background(), oci.Config{Runtime: l.cfg.OCIRuntime, Filter: filter, Null: l.spawner.null}); err != nil {
 		return err
 	}
-	l.spawner.sharedUsers = l.machine.Runtime().OwnKernel
+	if l.spawner.sharedUsers = l.machine.Runtime().OwnKernel; l.spawner.sharedUsers {
+		l.spawner.owners = false // its kernel counts for itself
+	}
 	l.missing = append(l.missing, l.machine.Missing()...)
 	return nil
 }

@@ -71,15 +71,16 @@ type spawner struct {
 	// sharedUsers: the first processes stay in the launcher's user namespace,
 	// because what starts in theirs makes one itself.
 	sharedUsers bool
+	owners      bool         // each user namespace has an owner of its own
 	tun         bool         // sandboxes may have a device
 	tree        *cgroup.Tree // nil: no control groups
 	null        *os.File
 	serial      atomic.Uint64
 	noEntry     atomic.Bool // processes are moved into their group after the fork
 
-	forks chan func()
-	ready chan *blank // without room: a blank is kept by who made it
-	first chan error  // how the very first went
+	forks chan func(error) // told what is wrong with the thread
+	ready chan *blank      // without room: a blank is kept by who made it
+	first chan error       // how the very first went
 
 	mu    sync.Mutex
 	slots []int // free, the last is the next
@@ -92,7 +93,7 @@ func newSpawner(cfg Config, rootless bool, tree *cgroup.Tree) (*spawner, error) 
 	}
 	s := &spawner{
 		cfg: cfg, rootless: rootless, tree: tree, null: null,
-		forks: make(chan func()), ready: make(chan *blank), first: make(chan error, 1),
+		forks: make(chan func(error)), ready: make(chan *blank), first: make(chan error, 1),
 	}
 	// Blanks take a slot each besides the running sandboxes.
 	for i := range cfg.MaxSandboxes + cfg.Spares + 1 {
@@ -109,15 +110,7 @@ func (s *spawner) run(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread()
-		for {
-			select {
-			case f := <-s.forks:
-				f()
-			case <-forker.Done():
-				return
-			}
-		}
+		s.forkUntil(forker.Done())
 	}()
 	for range s.cfg.Spares {
 		wg.Add(1)
@@ -157,6 +150,34 @@ func (s *spawner) run(ctx context.Context) {
 	stop()
 	<-done
 	s.null.Close()
+}
+
+// forkUntil forks whatever is asked of it, on a thread that nobody else uses. It
+// is never the process's first: that one carries the signal by which the
+// launcher dies with its parent, and would lose it when its user changes.
+func (s *spawner) forkUntil(end <-chan struct{}) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		elsewhere := make(chan struct{})
+		go func() {
+			defer close(elsewhere)
+			s.forkUntil(end)
+		}()
+		<-elsewhere
+		return
+	}
+	var failed error
+	if s.owners {
+		failed = keepCapabilities()
+	}
+	for {
+		select {
+		case f := <-s.forks:
+			f(failed)
+		case <-end:
+			return
+		}
+	}
 }
 
 // take gives a blank that waited, or a new one.
@@ -225,9 +246,14 @@ func (s *spawner) fill(ctx context.Context, b *blank) (err error) {
 	done := make(chan struct{})
 	ownGroup := b.group != nil && s.cfg.OCIRuntime == "" // else: the group is the container's
 	var entered bool
-	start := func() {
+	start := func(failed error) {
 		defer close(done)
-		entered, err = s.start(b, theirs, ownGroup)
+		if err = failed; err == nil {
+			err = s.asOwner(b.slot, func() (err error) {
+				entered, err = s.start(b, theirs, ownGroup)
+				return err
+			})
+		}
 	}
 	select {
 	case s.forks <- start:
