@@ -100,6 +100,7 @@ func Default() (Table, error) {
 	for _, name := range []string{"socket", "socketpair"} {
 		t[numbers[name]] = socketRules()
 	}
+	spareTheHost(t)
 	return t, nil
 }
 
