@@ -1,10 +1,12 @@
 package execenv
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"davy/internal/runtimes"
 )
@@ -39,6 +41,17 @@ func functionEnv(f Function, initialization, stream string, c Credentials) map[s
 		delete(env, "AWS_EXECUTION_ENV")
 	}
 	return env
+}
+
+// streamName is the log stream of an environment. In a log group that is not
+// the function's own it tells the function's name.
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html
+func streamName(f Function, at time.Time, id string) string {
+	owner := ""
+	if f.LogGroup != "/aws/lambda/"+f.Name {
+		owner = f.Name
+	}
+	return fmt.Sprintf("%s/%s[%s]%s", at.Format("2006/01/02"), owner, f.Version, id)
 }
 
 // execWrapper names the variable whose program starts the runtime instead.
@@ -88,4 +101,15 @@ func heapFlags(f Function) []string {
 		"--max-semi-space-size=" + strconv.Itoa(max(1, young/2)),
 		"--max-old-space-size=" + strconv.Itoa(max(1, f.MemoryMB-young)),
 	}
+}
+
+// enabled takes out of a runtime's arguments what a function's NODE_OPTIONS
+// turn on again: arguments would win.
+// https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html#nodejs-experimental-features
+func enabled(args []string, f Function) []string {
+	options := strings.Fields(f.Environment["NODE_OPTIONS"])
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		option, off := strings.CutPrefix(arg, "--no-")
+		return off && slices.Contains(options, "--"+option)
+	})
 }

@@ -90,7 +90,7 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 	now := time.Now().UTC()
 	stream := LogStream{
 		Account: f.Account, Region: f.Region, Group: f.LogGroup, RoleARN: f.RoleARN,
-		Stream: fmt.Sprintf("%s/[%s]%s", now.Format("2006/01/02"), f.Version, id),
+		Stream: streamName(f, now, id),
 	}
 	e := &environment{
 		es: es, fleet: fl, fn: f, id: "env-" + id,

@@ -34,6 +34,7 @@ func TestHandler_Answers(t *testing.T) {
 		name     string
 		runtimes []string // nil: all
 		handler  string   // "": index.handler
+		env      map[string]string
 		files    map[string]string
 		event    string
 		want     string
@@ -96,6 +97,16 @@ func TestHandler_Answers(t *testing.T) {
 		{name: "no dot", handler: "index", files: js(``), want: `Unhandled: Runtime.MalformedHandlerName: Bad handler`},
 		{name: "dots", handler: "../index.handler", files: js(``), want: `Unhandled: Runtime.MalformedHandlerName: '../index.handler' is not a valid handler name. Use absolute paths when specifying root directories in handler names.`},
 		{name: "syntax error", files: js(`exports.handler = async () => {`), want: `Unhandled: Runtime.UserCodeSyntaxError: SyntaxError: Unexpected end of input`},
+		{name: "require of modules is off", files: js(`exports.handler = async () => process.features.require_module`), want: `false`},
+		{
+			name: "require of modules turned on", env: map[string]string{"NODE_OPTIONS": "--no-warnings --experimental-require-module"},
+			files: map[string]string{"index.js": `exports.handler = async () => require("./m.mjs").x`, "m.mjs": `export const x = "module"`}, want: `"module"`,
+		},
+		{name: "modules are not guessed", runtimes: allRuntimes[1:], files: js(`export const handler = async () => 1`), want: `Unhandled: Runtime.UserCodeSyntaxError: SyntaxError: Unexpected token 'export'`},
+		{
+			name: "modules are guessed if wanted", runtimes: allRuntimes[1:], env: map[string]string{"NODE_OPTIONS": "--experimental-detect-module --experimental-require-module"},
+			files: js(`export const handler = async () => 1`), want: `1`,
+		},
 		{name: "throws in init", files: js(`throw new Error("at load")`), want: `Unhandled: Error: at load`},
 	} {
 		for _, runtime := range allRuntimes {
@@ -106,7 +117,7 @@ func TestHandler_Answers(t *testing.T) {
 				t.Parallel()
 				b := newBench(t, nil)
 				f := b.function(tc.files)
-				f.Runtime = runtime
+				f.Runtime, f.Environment = runtime, tc.env
 				if tc.handler != "" {
 					f.Handler = tc.handler
 				}
@@ -240,13 +251,13 @@ func TestHandler_SettingsAtProcessStart(t *testing.T) {
 		"wrap.sh":  "#!/bin/sh\nexport WRAPPED=1\nexec \"$@\"\n",
 	})
 	f.Environment = map[string]string{"NODE_OPTIONS": "--title=mine"}
-	if got, want := answer(b.invoke(f, `{}`)), `["mine",null,"--max-semi-space-size=12 --max-old-space-size=231"]`; got != want {
+	if got, want := answer(b.invoke(f, `{}`)), `["mine",null,"--max-semi-space-size=12 --max-old-space-size=231 --no-experimental-require-module"]`; got != want {
 		t.Errorf("with NODE_OPTIONS: %s, want %s", got, want)
 	}
 	f.Revision = "2"
 	f.Environment = map[string]string{"NODE_OPTIONS": "--max_old_space_size=99", "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrap.sh"}
 	makeExecutable(t, b, f, "wrap.sh")
-	if got, want := answer(b.invoke(f, `{}`)), `["node","1",""]`; !strings.HasSuffix(got, want[7:]) {
+	if got, want := answer(b.invoke(f, `{}`)), `["node","1","--no-experimental-require-module"]`; !strings.HasSuffix(got, want[7:]) {
 		t.Errorf("with a wrapper: %s, want …%s", got, want[7:])
 	}
 }

@@ -244,3 +244,16 @@ func TestPayloads(t *testing.T) {
 		}
 	}
 }
+
+func TestStreamName(t *testing.T) {
+	at := time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC)
+	for group, want := range map[string]string{
+		"/aws/lambda/f":     "2026/11/02/[$LATEST]0a",
+		"/aws/lambda/other": "2026/11/02/f[$LATEST]0a",
+		"shared":            "2026/11/02/f[$LATEST]0a",
+	} {
+		if got := streamName(Function{Name: "f", Version: "$LATEST", LogGroup: group}, at, "0a"); got != want {
+			t.Errorf("in %s: %s, want %s", group, got, want)
+		}
+	}
+}

@@ -143,7 +143,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 	case s.fn == nil:
 		spec.Args = slices.Concat(spec.Args[:1], heapFlags(s.function()), spec.Args[1:])
 	default:
-		spec.Args = slices.Concat(spec.Args[:1], heapFlags(s.function()), spec.Args[1:])
+		spec.Args = slices.Concat(spec.Args[:1], heapFlags(s.function()), enabled(spec.Args[1:], *s.fn))
 		spec.Dir = runtimes.TaskRoot
 		for _, name := range startSettings(*s.fn) {
 			spec.Env = setVariable(spec.Env, name, s.fn.Environment[name])

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -85,4 +86,13 @@ func scanRelease(path string, release *regexp.Regexp) (string, error) {
 			return "", errors.New("no release found")
 		}
 	}
+}
+
+// knowsOptions tells whether a release of Node.js knows what Runtime.Disabled
+// turns off. In older ones of the host's it is off, or not there.
+func knowsOptions(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(minor)
+	return err == nil && (major != "20" || n >= 19)
 }

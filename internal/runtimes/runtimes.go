@@ -41,7 +41,16 @@ type Runtime struct {
 	// this programming model in nodejs24.x.
 	// https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html
 	Callbacks bool
+	// Disabled are options of Node.js that AWS turns off because it counts them
+	// as experimental. A function turns them on again in NODE_OPTIONS.
+	// https://docs.aws.amazon.com/lambda/latest/dg/lambda-nodejs.html#nodejs-experimental-features
+	Disabled []string
 }
+
+const (
+	requireModule = "experimental-require-module"
+	detectModule  = "experimental-detect-module"
+)
 
 // Custom tells that functions bring their runtime: an executable named
 // bootstrap, which speaks the Runtime API over HTTP.
@@ -51,9 +60,9 @@ func (r Runtime) Custom() bool { return r.Family == Provided }
 // All returns the runtimes, by family and oldest first.
 func All() []Runtime {
 	all := []Runtime{
-		{Name: "nodejs20.x", Family: NodeJS, Major: 20, Bootstrap: "nodejs", Callbacks: true},
-		{Name: "nodejs22.x", Family: NodeJS, Major: 22, Bootstrap: "nodejs", Callbacks: true},
-		{Name: "nodejs24.x", Family: NodeJS, Major: 24, Bootstrap: "nodejs"},
+		{Name: "nodejs20.x", Family: NodeJS, Major: 20, Bootstrap: "nodejs", Callbacks: true, Disabled: []string{requireModule}},
+		{Name: "nodejs22.x", Family: NodeJS, Major: 22, Bootstrap: "nodejs", Callbacks: true, Disabled: []string{requireModule, detectModule}},
+		{Name: "nodejs24.x", Family: NodeJS, Major: 24, Bootstrap: "nodejs", Disabled: []string{requireModule, detectModule}},
 	}
 	for minor := 9; minor <= 14; minor++ {
 		all = append(all, Runtime{Name: fmt.Sprintf("python3.%d", minor), Family: Python, Major: 3, Minor: minor, Bootstrap: "python"})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +162,11 @@ func (s *Store) launchNode(r Runtime, boot string) (Launch, error) {
 		if !strings.HasPrefix(host.path, "/usr/") { // which every sandbox has
 			l.Args[0] = langDir + "/bin/" + filepath.Base(host.path)
 			l.Mounts = append(l.Mounts, Mount{Source: filepath.Dir(host.path), Target: langDir + "/bin"})
+		}
+	}
+	if knowsOptions(l.Version) {
+		for _, option := range r.Disabled {
+			l.Args = slices.Insert(l.Args, 1, "--no-"+option)
 		}
 	}
 	if sdk := s.sdkDir(); s.present(sdk) {
