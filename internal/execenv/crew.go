@@ -22,11 +22,12 @@ import (
 // external extensions. Number starter.Runtime is the runtime, the others are
 // the extensions.
 type crew struct {
-	conn    *packet.Conn
-	theirs  *os.File // until the sandbox has it
-	paths   []string // of the extensions
-	reports chan starter.Started
-	ended   sync.WaitGroup
+	patience patience
+	conn     *packet.Conn
+	theirs   *os.File // until the sandbox has it
+	paths    []string // of the extensions
+	reports  chan starter.Started
+	ended    sync.WaitGroup
 
 	// broken is closed when the runtime has ended, or an extension that should
 	// not have, or all of them.
@@ -43,7 +44,7 @@ type crew struct {
 	dead  error                                // why Davy ends it
 }
 
-func newCrew(paths []string) (*crew, error) {
+func newCrew(paths []string, wait patience) (*crew, error) {
 	ours, theirs, err := packet.Pair("starter")
 	if err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func newCrew(paths []string) (*crew, error) {
 		return nil, err
 	}
 	c := &crew{
-		conn: conn, theirs: theirs, paths: paths, reports: make(chan starter.Started, starter.MaxProcesses),
+		patience: wait, conn: conn, theirs: theirs, paths: paths, reports: make(chan starter.Started, starter.MaxProcesses),
 		broken: make(chan struct{}), lost: make(chan struct{}),
 	}
 	for i := range c.gone {
@@ -244,15 +245,11 @@ func (c *crew) awaitGone(process int, deadline time.Time) bool {
 	return true
 }
 
-// oomWait is how long the end of a whole sandbox may follow the end of a
-// process that its memory limit killed.
-const oomWait = 250 * time.Millisecond
-
 // runtimeExit waits for the runtime's end and tells how it came.
 func (c *crew) runtimeExit(sb sandbox.Sandbox, deadline time.Time) sandbox.Exit {
 	if !c.awaitGone(starter.Runtime, deadline) { // it closed its channel but lives
 		c.signal(starter.Runtime, syscall.SIGKILL)
-		if !c.awaitGone(starter.Runtime, time.Now().Add(time.Second)) {
+		if !c.awaitGone(starter.Runtime, time.Now().Add(c.patience.killed)) {
 			sb.Kill()
 		}
 	}
@@ -266,7 +263,7 @@ func (c *crew) runtimeExit(sb sandbox.Sandbox, deadline time.Time) sandbox.Exit 
 	c.mu.Unlock()
 	exit := sandbox.Exit{Code: x.Code, Signal: x.Signal}
 	if x.Signal == syscall.SIGKILL {
-		timer := time.NewTimer(oomWait)
+		timer := time.NewTimer(c.patience.oom)
 		defer timer.Stop()
 		select {
 		case <-sb.Done():
@@ -307,6 +304,7 @@ func (c *crew) close() {
 type watched struct {
 	control
 	broken <-chan struct{}
+	words  time.Duration // for what the runtime said, after that
 	asked  bool          // a frame is on its way
 	want   chan struct{} // holds one
 	frames chan frame    // holds one
@@ -314,9 +312,9 @@ type watched struct {
 	wg     sync.WaitGroup
 }
 
-func watch(c control, broken <-chan struct{}) *watched {
+func watch(c control, broken <-chan struct{}, words time.Duration) *watched {
 	w := &watched{
-		control: c, broken: broken,
+		control: c, broken: broken, words: words,
 		want: make(chan struct{}, 1), frames: make(chan frame, 1), failed: make(chan error, 1),
 	}
 	w.wg.Go(func() {
@@ -351,7 +349,7 @@ func (w *watched) recv(deadline time.Time) (frame, error) {
 			return frame{}, err
 		case <-broken: // what was said before comes first
 			broken, interrupted = nil, true
-			timer.Reset(lastWait)
+			timer.Reset(w.words)
 		case <-timer.C:
 			if interrupted {
 				return frame{}, errInterrupted
@@ -360,9 +358,6 @@ func (w *watched) recv(deadline time.Time) (frame, error) {
 		}
 	}
 }
-
-// lastWait bounds the wait for what a runtime that has ended said.
-const lastWait = 50 * time.Millisecond
 
 // close implements control.
 func (w *watched) close() {

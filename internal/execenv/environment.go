@@ -239,7 +239,7 @@ func (e *environment) halt(p *process) {
 
 // lastWords records what a runtime that died between invocations had to say.
 func (e *environment) lastWords(p *process) {
-	deadline := time.Now().Add(lastWait) // it has ended: nothing is waited for
+	deadline := time.Now().Add(e.es.patience.words) // it has ended: nothing is waited for
 	for {
 		f, err := p.ch.recv(deadline)
 		switch {

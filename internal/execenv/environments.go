@@ -67,10 +67,11 @@ type Environments struct {
 	wg       sync.WaitGroup
 	// boots holds a token for each runtime that boots: more at a time than
 	// the processors carry would only make all of them late.
-	boots   chan struct{}
-	turns   chan struct{} // a token for each that begins without an invocation
-	pool    *pool         // nil: none
-	imports importTable
+	boots    chan struct{}
+	turns    chan struct{} // a token for each that begins without an invocation
+	patience patience
+	pool     *pool // nil: none
+	imports  importTable
 
 	mu     sync.Mutex
 	fleets map[string]*fleet // by function and version
@@ -104,9 +105,10 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 	}
 	es := &Environments{
 		cfg: cfg, log: cfg.Log, cpus: runtime.NumCPU(), resolver: newResolver(cfg.Suffixes),
-		boots:  make(chan struct{}, 2*runtime.NumCPU()),
-		turns:  make(chan struct{}, runtime.NumCPU()),
-		fleets: map[string]*fleet{}, all: map[*environment]struct{}{},
+		boots:    make(chan struct{}, 2*runtime.NumCPU()),
+		turns:    make(chan struct{}, runtime.NumCPU()),
+		patience: usualPatience(),
+		fleets:   map[string]*fleet{}, all: map[*environment]struct{}{},
 	}
 	es.ctx, es.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if es.pool = newPool(es, cfg.PoolMemory); es.pool != nil {

@@ -25,13 +25,13 @@ const (
 
 // addCrew makes the starter the sandbox's first process and returns the files
 // that are the sandbox's.
-func (p *process) addCrew(ctx context.Context, spec *sandbox.Spec, s seed) (theirs []*os.File, err error) {
-	if p.crew, err = newCrew(s.extensions); err != nil {
+func (p *process) addCrew(ctx context.Context, spec *sandbox.Spec, s seed, wait patience) (theirs []*os.File, err error) {
+	if p.crew, err = newCrew(s.extensions, wait); err != nil {
 		return nil, err
 	}
 	p.runtime = starter.Run{Args: spec.Args, Env: spec.Env, Dir: spec.Dir}
 	if !s.launch.Runtime.Custom() {
-		p.ch = watch(p.ch, p.crew.broken)
+		p.ch = watch(p.ch, p.crew.broken, wait.words)
 	}
 	p.api.extensions.launch(s.extensions)
 	spec.Args, spec.Env, spec.Dir = []string{starter.Path}, starter.Env(), "/"

@@ -39,7 +39,7 @@ func (e *environment) extensionVerdict(p *process, inv Invocation, err error) (v
 	if !ok {
 		kind = p.api.extensions.fatalType()
 		if ok = kind != "" && endOfProcess(err) && !e.es.closed(); ok {
-			reason = exitReason(p.exited(time.Now().Add(killWait)))
+			reason = exitReason(p.exited(time.Now().Add(e.es.patience.killed)))
 		}
 	}
 	switch {
@@ -172,7 +172,7 @@ func (e *environment) lateVerdict(p *process, inv Invocation, err error) verdict
 	if v, ok := e.extensionVerdict(p, inv, err); ok {
 		return v
 	}
-	exit := p.exited(time.Now().Add(killWait))
+	exit := p.exited(time.Now().Add(e.es.patience.killed))
 	p.drainOutput()
 	return verdict{failed: true, status: "error", errorType: exitPayload("", exit).ErrorType, line: exitLine(inv.RequestID, exit)}
 }

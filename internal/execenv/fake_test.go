@@ -302,6 +302,15 @@ func (b *logBook) await(t testing.TB, prefix string) []string {
 	}
 }
 
+// ample is a time limit for what must not run out of time, however slow and
+// busy the machine is. What is to run out of it has a limit of its own, and only
+// then: see step. What must happen within it nonetheless gets scarce.
+const (
+	ample  = 10 * time.Minute
+	brief  = time.Second
+	scarce = 5 * time.Second
+)
+
 // bench is a set of Environments on the fake driver.
 type bench struct {
 	t      testing.TB
@@ -318,7 +327,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 		code: &folderCode{dirs: map[string]string{}, held: map[string]int{}},
 		logs: &logBook{seen: make(chan struct{}, 1)},
 	}
-	cfg := Config{Driver: b.driver, Runtimes: hostRuntime{openStore(t, nil)}, Code: b.code, Logs: b.logs, NoFreeze: true}
+	cfg := Config{Driver: b.driver, Runtimes: hostRuntime{openStore(t, nil)}, Code: b.code, Logs: b.logs, NoFreeze: true, InitTimeout: ample}
 	if change != nil {
 		change(&cfg)
 	}
@@ -327,6 +336,7 @@ func newBench(t testing.TB, change func(*Config)) *bench {
 		t.Fatal(err)
 	}
 	b.envs = envs
+	envs.patience = patience{external: ample, runtime: ample, internal: ample, killed: ample, words: time.Second, oom: ample, retry: ample}
 	t.Cleanup(func() {
 		if err := b.envs.Close(); err != nil {
 			t.Error(err)
@@ -435,13 +445,22 @@ func (b *bench) function(files map[string]string) Function {
 	return Function{
 		ARN: "arn:aws:lambda:eu-west-1:000000000000:function:f", Name: "f", Version: "$LATEST",
 		Account: "000000000000", Region: "eu-west-1", Runtime: "nodejs20.x", Handler: "index.handler",
-		CodeSHA256: sha, MemoryMB: 256, Timeout: 30 * time.Second * slowness(b.t), EphemeralMB: 512,
+		CodeSHA256: sha, MemoryMB: 256, Timeout: ample, EphemeralMB: 512,
 		RoleARN: "arn:aws:iam::000000000000:role/r", LogGroup: "/aws/lambda/f", Revision: sha,
 	}
 }
 
 // js makes a function of one CommonJS file.
 func (b *bench) js(code string) Function { return b.function(map[string]string{"index.js": code}) }
+
+// pause is what a loop does that looks for a state nobody tells of.
+func (b *bench) pause() {
+	select {
+	case <-time.After(time.Millisecond):
+	case <-b.t.Context().Done():
+		b.t.Fatal("it never came to that")
+	}
+}
 
 const testID = "8f507cfc-5b2a-4f1d-9d3e-000000000001"
 
@@ -454,6 +473,38 @@ func (b *bench) invoke(f Function, payload string) Outcome {
 		b.t.Fatalf("Invoke: %v", err)
 	}
 	return out
+}
+
+// expire is invoke on a function that has an environment already, with so
+// little time that it runs out.
+func (b *bench) expire(f Function, payload string, limit time.Duration) Outcome {
+	b.t.Helper()
+	set := func(limit time.Duration) {
+		b.envs.mu.Lock()
+		defer b.envs.mu.Unlock()
+		for e := range b.envs.all {
+			if e.fn.ARN == f.ARN {
+				e.fn.Timeout = limit
+			}
+		}
+	}
+	set(limit)
+	defer set(f.Timeout) // what follows may begin with an init phase
+	return b.invoke(f, payload)
+}
+
+// step is invoke, or expire with brief when that is what is wanted.
+func (b *bench) step(f Function, payload, want string) Outcome {
+	b.t.Helper()
+	if want == timedOut(brief) {
+		return b.expire(f, payload, brief)
+	}
+	return b.invoke(f, payload)
+}
+
+// timedOut is the answer of a function whose time ran out.
+func timedOut(limit time.Duration) string {
+	return fmt.Sprintf("Unhandled: Sandbox.Timedout: RequestId: %s Error: Task timed out after %.2f seconds", testID, limit.Seconds())
 }
 
 // sessionOf is a CredentialSource with one answer.

@@ -141,7 +141,7 @@ func TestHandler_Context(t *testing.T) {
 	f := b.js(`exports.handler = async (e, c) => {
 		const { getRemainingTimeInMillis: left, ...rest } = c;
 		const ms = left();
-		return { ...rest, left: ms > 1000 && ms <= 30000, trace: process.env._X_AMZN_TRACE_ID ?? null };
+		return { ...rest, left: ms > 1000 && ms <= 600000, trace: process.env._X_AMZN_TRACE_ID ?? null };
 	}`)
 	out, err := b.envs.Invoke(t.Context(), f, Invocation{
 		RequestID: testID, InvokedARN: f.ARN + ":live", TraceID: "Root=1-2-3;Sampled=1",

@@ -194,7 +194,7 @@ func TestInvoke_EnvironmentsThatNobodyNeedsAnyMoreDoNotBoot(t *testing.T) {
 		<-b.envs.boots
 	}
 	fl := b.envs.fleets[f.ARN+" "+f.Version]
-	for starting := 1; starting != 0; runtime.Gosched() {
+	for starting := 1; starting != 0; b.pause() {
 		b.envs.mu.Lock()
 		starting = fl.starting
 		b.envs.mu.Unlock()
@@ -215,7 +215,7 @@ func (b *bench) awaitWaiting(f Function, n int) {
 		if ok {
 			return
 		}
-		runtime.Gosched()
+		b.pause()
 	}
 }
 
@@ -310,7 +310,7 @@ func TestEnvironment_EndsWhenIdle(t *testing.T) {
 	f := b.js(waiting)
 	b.invoke(f, `{}`)
 	<-b.driver.sandboxes()[0].Done()
-	for left := 1; left != 0; runtime.Gosched() { // nothing is remembered of it
+	for left := 1; left != 0; b.pause() { // nothing is remembered of it
 		b.envs.mu.Lock()
 		left = len(b.envs.fleets) + len(b.envs.all)
 		b.envs.mu.Unlock()
@@ -342,13 +342,12 @@ func TestEnvironment_IsRecycledAfterFailures(t *testing.T) {
 	for _, tc := range []struct {
 		name, code, want string
 		oom              bool
-		timeout          time.Duration
 	}{
 		{name: "exit 0", code: `process.exit(0)`, want: "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited without providing a reason"},
 		{name: "exit 1", code: `process.exit(1)`, want: "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: exit status 1"},
 		{name: "signal", code: `process.kill(process.pid, "SIGSEGV"); for (;;);`, want: "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: signal: segmentation fault"},
 		{name: "out of memory", code: `process.kill(process.pid, "SIGKILL"); for (;;);`, oom: true, want: "Unhandled: Runtime.OutOfMemory: RequestId: " + testID + " Error: Runtime exited with error: signal: killed"},
-		{name: "timeout", code: `for (;;);`, timeout: time.Second, want: "Unhandled: Sandbox.Timedout: RequestId: " + testID + " Error: Task timed out after 1.00 seconds"},
+		{name: "timeout", code: `for (;;);`, want: timedOut(brief)},
 		{name: "nonsense in the channel", code: `require("fs").writeSync(4, Buffer.alloc(1000, 0xff)); await new Promise(() => setTimeout(() => {}, 1e6))`, want: "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: signal: killed"},
 		{name: "answer to another request", code: `const b = Buffer.from('{"id":"x"}'), h = Buffer.alloc(9); h.writeUInt32BE(4 + b.length); h[4] = 19; h.writeUInt32BE(b.length, 5); require("fs").writeSync(4, Buffer.concat([h, b])); await new Promise(() => setTimeout(() => {}, 1e6))`, want: "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: signal: killed"},
 	} {
@@ -356,14 +355,11 @@ func TestEnvironment_IsRecycledAfterFailures(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, nil)
 			f := b.js(`let n = 0; exports.handler = async (e) => { n++; if (e.fail) { ` + tc.code + ` } return n }`)
-			if tc.timeout != 0 {
-				f.Timeout = tc.timeout
-			}
 			b.driver.oom.Store(tc.oom)
 			if got := answer(b.invoke(f, `{}`)); got != "1" {
 				t.Fatalf("first: %s", got)
 			}
-			if got := answer(b.invoke(f, `{"fail":true}`)); got != tc.want {
+			if got := answer(b.step(f, `{"fail":true}`, tc.want)); got != tc.want {
 				t.Fatalf("failing:\n %s\nwant\n %s", got, tc.want)
 			}
 			<-b.driver.sandboxes()[0].Done()

@@ -103,9 +103,9 @@ func TestLogs_Lines(t *testing.T) {
 		{
 			name:    "timeout",
 			code:    `exports.handler = async () => { console.log("slow"); await new Promise((r) => setTimeout(r, 1e6)) }`,
-			timeout: 1500 * time.Millisecond,
+			timeout: scarce + 500*time.Millisecond,
 			want: []string{
-				maskedInit, maskedStart, "TIME\tID\tINFO\tslow\n", "TIME ID Task timed out after 1.50 seconds\n\n",
+				maskedInit, maskedStart, "TIME\tID\tINFO\tslow\n", "TIME ID Task timed out after 5.50 seconds\n\n",
 				maskedEnd, maskedCold + "Status: timeout\t\n",
 			},
 		},

@@ -19,7 +19,7 @@ const (
 	maxStock    = 64               // spares of one kind
 	calmWait    = 20 * time.Millisecond
 	retryAfter  = 10 * time.Second // a boot that failed
-	bootWait    = 10 * time.Second
+	bootWait    = 2 * time.Minute  // with what a busy machine leaves over
 )
 
 // Bytes of a spare's control group, until one was measured, and of the server

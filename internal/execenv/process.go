@@ -154,7 +154,7 @@ func (es *Environments) boot(ctx context.Context, id string, s seed) (_ *process
 	}
 	if len(s.extensions) > 0 {
 		var files []*os.File
-		files, err = p.addCrew(ctx, &spec, s)
+		files, err = p.addCrew(ctx, &spec, s, es.patience)
 		theirs = append(theirs, files...)
 		if err != nil {
 			return nil, err

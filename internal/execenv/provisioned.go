@@ -31,11 +31,9 @@ type kept struct {
 // functionInitFailure is AWS's StatusReason for code whose init phase fails.
 const functionInitFailure = "FUNCTION_ERROR_INIT_FAILURE"
 
-// Waits between attempts to make what fails to be made.
-const (
-	keepRetry    = time.Second
-	keepRetryMax = 5 * time.Minute
-)
+// keepRetryMax bounds the waits between attempts to make what fails to be made,
+// which begin with patience.retry.
+const keepRetryMax = 5 * time.Minute
 
 // keepInitTimeout is how long the init phase of an environment that is kept
 // ready may take, when the function's timeout is not longer.
@@ -204,7 +202,7 @@ func (fl *fleet) keepFailed(e *environment, reason string) {
 	if k.retry != nil {
 		return
 	}
-	wait := min(keepRetryMax, keepRetry<<min(k.failures, 16))
+	wait := min(keepRetryMax, fl.es.patience.retry<<min(k.failures, 16))
 	k.failures++
 	k.retry = time.AfterFunc(wait, func() {
 		fl.es.mu.Lock()

@@ -3,7 +3,6 @@ package execenv
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -42,10 +41,7 @@ func (b *bench) awaitFleet(f Function, what func(*fleet) bool) {
 		if ok {
 			return
 		}
-		if b.t.Context().Err() != nil {
-			b.t.Fatal("it never came to that")
-		}
-		runtime.Gosched()
+		b.pause()
 	}
 }
 
@@ -261,6 +257,7 @@ func TestProvisioned_Failures(t *testing.T) {
 // Waits between attempts grow up to a bound, and a new setting ends them.
 func TestProvisioned_TriedAgain(t *testing.T) {
 	b := newBench(t, nil)
+	b.envs.patience.retry = 50 * time.Millisecond
 	fault := errors.New("no memory left")
 	b.driver.createErr.Store(&fault)
 	f := version1(b.js(typed))

@@ -401,9 +401,6 @@ func (b *bench) custom(handler string) Function {
 	f := b.function(map[string]string{"bootstrap": string(exe)})
 	makeExecutable(b.t, b, f, "bootstrap")
 	f.Runtime, f.Handler = "provided.al2023", handler
-	if handler == "hang" {
-		f.Timeout = 2 * time.Second * slowness(b.t)
-	}
 	return f
 }
 
@@ -415,7 +412,7 @@ func TestSandboxed_CustomRuntime(t *testing.T) {
 		{"error", "Unhandled: Mine: m"},
 		{"exit", exitError("exit status 3")},
 		{"signal", exitError("signal: killed")},
-		{"hang", "Unhandled: Sandbox.Timedout: RequestId: " + testID + " Error: " + fmt.Sprintf("Task timed out after %.2f seconds", (2*time.Second*slowness(t)).Seconds())},
+		{"hang", timedOut(brief)},
 		{"memory", "Unhandled: Runtime.OutOfMemory: RequestId: " + testID + " Error: Runtime exited with error: signal: killed"},
 		{"large", fmt.Sprintf("Unhandled: Function.ResponseSizeTooLarge: Response payload size (%d bytes) exceeded maximum allowed payload size (%d bytes).", MaxResponse+10, MaxResponse)},
 	} {
@@ -427,7 +424,7 @@ func TestSandboxed_CustomRuntime(t *testing.T) {
 				again = "3"
 			}
 			for _, step := range []struct{ event, want string }{{`{}`, "1"}, {`"fail"`, tc.want}, {`{}`, again}} {
-				if got := answer(b.invoke(f, step.event)); got != step.want {
+				if got := answer(b.step(f, step.event, step.want)); got != step.want {
 					t.Fatalf("%s answered\n %s\nwant\n %s\nlog %q", step.event, got, step.want, b.logs.all())
 				}
 			}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -69,36 +68,20 @@ func TestSandboxed_Function(t *testing.T) {
 	}
 }
 
-// slowness is how many times as long as elsewhere the machine takes, for tests
-// of a function's time limit: software emulation says so.
-func slowness(t testing.TB) time.Duration {
-	t.Helper()
-	text := os.Getenv("DAVY_TEST_SLOWNESS")
-	if text == "" {
-		return 1
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("DAVY_TEST_SLOWNESS=%s: not a number of times", text)
-	}
-	return time.Duration(n)
-}
-
 func TestSandboxed_FailuresAndRecovery(t *testing.T) {
 	b := newSandboxedBench(t, nil)
-	limit := 3 * time.Second * slowness(t)
 	for _, tc := range []struct{ name, code, want string }{
 		{"exit", `process.exit(7)`, "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: exit status 7"},
 		{"out of memory", `const a = []; for (;;) a.push(Buffer.alloc(1 << 20, 1))`, "Unhandled: Runtime.OutOfMemory: RequestId: " + testID + " Error: Runtime exited with error: signal: killed"},
-		{"timeout", `for (;;);`, "Unhandled: Sandbox.Timedout: RequestId: " + testID + " Error: " + fmt.Sprintf("Task timed out after %.2f seconds", limit.Seconds())},
+		{"timeout", `for (;;);`, timedOut(brief)},
 		{"signal", `process.kill(process.pid, "SIGSEGV"); await new Promise(() => setTimeout(() => {}, 1e6))`, "Unhandled: Runtime.ExitError: RequestId: " + testID + " Error: Runtime exited with error: signal: segmentation fault"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := b.js(`let n = 0; exports.handler = async (e) => { n++; if (e.fail) { ` + tc.code + ` } return n }`)
 			f.ARN += strings.ReplaceAll(tc.name, " ", "-")
-			f.Timeout, f.MemoryMB = limit, 256
+			f.MemoryMB = 256
 			for _, step := range []struct{ event, want string }{{`{}`, "1"}, {`{"fail":true}`, tc.want}, {`{}`, "1"}, {`{}`, "2"}} {
-				if got := answer(b.invoke(f, step.event)); got != step.want {
+				if got := answer(b.step(f, step.event, step.want)); got != step.want {
 					t.Fatalf("%s answered\n %s\nwant\n %s\nlog %q", step.event, got, step.want, b.logs.all())
 				}
 			}

@@ -16,15 +16,27 @@ const (
 	reasonFailure  = "failure"
 )
 
-// How long a shutdown may take. Without extensions it takes no time: the
-// runtime is killed.
-// https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
-const (
-	shutdownExternal = 2 * time.Second        // with external extensions
-	shutdownRuntime  = 300 * time.Millisecond // of it, the runtime's part
-	shutdownInternal = 500 * time.Millisecond // the runtime's with an internal extension
-	killWait         = time.Second            // for the end of what is killed
-)
+// patience is how long is waited for what others do. Tests have more of it, as
+// the machine that they run on may be slow.
+type patience struct {
+	// Of a shutdown. Without extensions it takes no time: the runtime is killed.
+	// https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-shutdown
+	external time.Duration // with external extensions
+	runtime  time.Duration // of it, the runtime's part
+	internal time.Duration // the runtime's with an internal extension
+
+	killed time.Duration // for the end of what is killed
+	words  time.Duration // for what a runtime that has ended said
+	oom    time.Duration // for the end of a sandbox after that of a process that its memory limit killed
+	retry  time.Duration // first wait before what could not be kept ready is tried again
+}
+
+func usualPatience() patience {
+	return patience{
+		external: 2 * time.Second, runtime: 300 * time.Millisecond, internal: 500 * time.Millisecond,
+		killed: time.Second, words: 50 * time.Millisecond, oom: time.Second, retry: time.Second,
+	}
+}
 
 // shutdown ends the environment's process: in order when it has extensions,
 // else at once.
@@ -53,12 +65,12 @@ func (e *environment) shutdown(reason string) {
 // waits for theirs.
 func (e *environment) farewell(p *process, reason string, internal bool) {
 	began := time.Now()
-	patience := shutdownRuntime
+	wait := e.es.patience.runtime
 	if internal {
-		patience = shutdownInternal
+		wait = e.es.patience.internal
 	}
 	if p.crew == nil {
-		if p.terminate(began.Add(patience)) {
+		if p.terminate(began.Add(wait)) {
 			p.sb.Kill()
 			<-p.sb.Done()
 			e.lastWords(p)
@@ -68,14 +80,14 @@ func (e *environment) farewell(p *process, reason string, internal bool) {
 	c := p.crew
 	c.stopping.Store(true)
 	c.signal(starter.Runtime, syscall.SIGTERM)
-	if !c.awaitGone(starter.Runtime, began.Add(patience)) {
+	if !c.awaitGone(starter.Runtime, began.Add(wait)) {
 		c.signal(starter.Runtime, syscall.SIGKILL)
-		c.awaitGone(starter.Runtime, time.Now().Add(killWait))
+		c.awaitGone(starter.Runtime, time.Now().Add(e.es.patience.killed))
 	}
 	if _, frames := p.ch.(*watched); frames {
 		e.lastWords(p)
 	}
-	deadline := began.Add(shutdownExternal)
+	deadline := began.Add(e.es.patience.external)
 	event := eventJSON(shutdownEvent{EventType: eventShutdown, DeadlineMs: deadline.UnixMilli(), ShutdownReason: reason})
 	for _, n := range p.api.extensions.shutdown(event) {
 		c.signal(n, syscall.SIGKILL)

@@ -139,11 +139,12 @@ func TestStream_TooLarge(t *testing.T) {
 }
 
 func TestStream_TimeoutInTheMiddle(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	f := b.js(`exports.handler = awslambda.streamifyResponse(async (e, s) => { s.write("some"); await new Promise((r) => setTimeout(r, 1e6)) })`)
-	f.Timeout = time.Second
+	f.Timeout = scarce
 	got, out := b.streamed(f, `{}`, nil)
-	if got != "some" || answer(out) != "Unhandled: Sandbox.Timedout: RequestId: "+testID+" Error: Task timed out after 1.00 seconds" {
+	if got != "some" || answer(out) != timedOut(scarce) {
 		t.Errorf("streamed %q, then %s", got, answer(out))
 	}
 }
