@@ -1,6 +1,7 @@
 package execenv
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -115,5 +116,38 @@ func TestTmp_EmptyTakesARuntimeOfThePool(t *testing.T) {
 				t.Errorf("path %s, want %s", got, tc.want)
 			}
 		})
+	}
+}
+
+// AWS's Max Memory Used is of the function's processes, not of the files that
+// it writes.
+func TestTmp_IsNotInMaxMemoryUsed(t *testing.T) {
+	b := newOnDiskBench(t, nil)
+	f := b.js(`const fs = require("fs")
+exports.handler = async (e) => {
+  const block = Buffer.alloc(1 << 20, 1), out = fs.openSync("/tmp/f", "w")
+  for (let i = 0; i < e.file; i++) fs.writeSync(out, block)
+  fs.closeSync(out)
+  if (e.deleted) fs.rmSync("/tmp/f")
+  if (e.memory) Buffer.alloc(e.memory << 20, 1)
+}`)
+	f.MemoryMB = 512
+	used := func(event string) (mb int) {
+		t.Helper()
+		tail := string(b.invoke(f, event).LogTail)
+		_, after, _ := strings.Cut(tail, "Max Memory Used: ")
+		if _, err := fmt.Sscanf(after, "%d MB", &mb); err != nil {
+			t.Fatalf("%v in %q", err, tail)
+		}
+		return mb
+	}
+	nothing := used(`{"file":1}`)
+	for _, event := range []string{`{"file":200}`, `{"file":200,"deleted":true}`} {
+		if mb := used(event); mb > nothing+30 {
+			t.Errorf("%s: %d MB, without %d MB", event, mb, nothing)
+		}
+	}
+	if mb := used(`{"file":200,"memory":150}`); mb < nothing+140 || mb > nothing+190 {
+		t.Errorf("150 MB of memory beside: %d MB, without %d MB", mb, nothing)
 	}
 }

@@ -101,8 +101,12 @@ type Exit struct {
 
 // Usage is a snapshot of what a sandbox consumed.
 type Usage struct {
+	// MemoryPeakBytes is the most that the processes had at a time: what they
+	// allocate and share, and once what they map of files. What the kernel
+	// keeps of files that they write is not in it, but where /tmp is in memory
+	// or the workload's kernel its own.
 	MemoryPeakBytes int64
-	MemoryBytes     int64
+	MemoryBytes     int64 // charged to the sandbox now, with what is kept of files
 	CPUMicros       int64
 }
 

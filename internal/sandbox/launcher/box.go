@@ -24,6 +24,7 @@ type box struct {
 	mu      sync.Mutex // orders what changes the sandbox
 	closed  bool
 	tmpSize int64
+	peak    int64      // bytes, of the workload's processes, at the last look
 	tmp     *tmpVolume // nil: /tmp is in memory
 
 	oomHit atomic.Bool
@@ -35,6 +36,9 @@ type workload interface {
 	// wait tells how the first process has ended. Everything in the process
 	// namespace is dead then.
 	wait() sandbox.Exit
+	// peak is, after wait, the most memory that one of its processes had, in
+	// bytes; 0: unknown.
+	peak() int64
 	// mounts is the mount namespace that is seen inside; nil: this process's.
 	mounts() *os.File
 	// root is in that namespace what is / inside.
@@ -152,9 +156,8 @@ func (b *box) end(l *launcher, exit *sandbox.Exit) sandbox.Usage {
 	defer b.mu.Unlock()
 	var u sandbox.Usage
 	if g := b.first.group; g != nil {
-		u, _ = g.Usage()
-		u = l.workloadUsage(u)
 		exit.OOMKilled = b.oomHit.Load() || g.OOMKills() > 0
+		u = b.lastUsage(l, exit.OOMKilled)
 	}
 	exit.TmpKept = b.close(l)
 	return u

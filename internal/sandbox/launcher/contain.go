@@ -132,23 +132,15 @@ func (l *launcher) groupLimits(n sandbox.Limits) sandbox.Limits {
 	return n
 }
 
-// workloadUsage is a workload's part of what its control group has used.
-func (l *launcher) workloadUsage(u sandbox.Usage) sandbox.Usage {
-	if l.machine != nil && l.machine.Runtime().OwnKernel {
-		u.MemoryBytes = max(0, u.MemoryBytes-oci.OverheadMemory)
-		u.MemoryPeakBytes = max(0, u.MemoryPeakBytes-oci.OverheadMemory)
-	}
-	return u
-}
-
 // contained is a workload in a runtime's container.
 type contained struct {
 	c     *oci.Container
 	first *blank
+	most  int64 // see peak
 }
 
 func (w *contained) wait() sandbox.Exit {
-	ws, err := w.c.Wait()
+	state, err := w.c.Wait()
 	// The namespace ends with its first process; that ends only when the
 	// container's, which is this process's child, has been waited for.
 	_ = w.first.process.Kill()
@@ -156,8 +148,12 @@ func (w *contained) wait() sandbox.Exit {
 	if err != nil {
 		return sandbox.Exit{Signal: syscall.SIGKILL}
 	}
+	w.most = peakOf(state)
+	ws, _ := state.Sys().(syscall.WaitStatus)
 	return exitOf(ws)
 }
+
+func (w *contained) peak() int64 { return w.most }
 
 func (w *contained) mounts() *os.File { return w.c.Mounts() }
 
@@ -180,6 +176,9 @@ func (w *emulated) wait() sandbox.Exit {
 	}
 	return x
 }
+
+// peak is unknown: the processes are those of the runtime's kernel.
+func (w *emulated) peak() int64 { return 0 }
 
 func (w *emulated) mounts() *os.File { return nil }
 

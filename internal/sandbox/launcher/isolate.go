@@ -90,6 +90,7 @@ func (b *blank) ask(packet []byte, fds ...int) ([]*os.File, error) {
 type reaped struct {
 	status *os.File // the reaper's report
 	first  *blank
+	most   int64 // see peak
 }
 
 func (w *reaped) wait() sandbox.Exit {
@@ -97,11 +98,27 @@ func (w *reaped) wait() sandbox.Exit {
 	_, err := io.ReadFull(w.status, word[:])
 	// Everything in the process namespace is dead when its first process has
 	// been waited for.
-	_, _ = w.first.process.Wait()
+	state, _ := w.first.process.Wait()
+	w.most = peakOf(state)
 	if err != nil {
 		return sandbox.Exit{Signal: syscall.SIGKILL}
 	}
 	return exitOf(syscall.WaitStatus(binary.NativeEndian.Uint32(word[:])))
+}
+
+func (w *reaped) peak() int64 { return w.most }
+
+// peakOf is the most memory that a process, or one of those that it waited for,
+// had, in bytes.
+func peakOf(s *os.ProcessState) int64 {
+	if s == nil {
+		return 0
+	}
+	r, ok := s.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return r.Maxrss << 10
 }
 
 func (w *reaped) mounts() *os.File { return w.first.mounts }

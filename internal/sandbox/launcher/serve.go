@@ -318,10 +318,9 @@ func (l *launcher) handle(r wire.Request, fds []*os.File, wg *sync.WaitGroup) {
 		case wire.OpThaw:
 			err = b.withGroup((*cgroup.Group).Thaw)
 		case wire.OpUsage:
-			err = b.withGroup(func(g *cgroup.Group) (err error) { u, err = g.Usage(); return err })
-			u = l.workloadUsage(u)
+			err = b.withGroup(func(g *cgroup.Group) (err error) { u, err = b.usage(l, g); return err })
 		case wire.OpResetPeak:
-			err = b.withGroup((*cgroup.Group).ResetPeak)
+			err = b.withGroup(b.resetPeak)
 		case wire.OpKill:
 			b.kill()
 			err = nil

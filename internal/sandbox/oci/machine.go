@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -188,16 +187,7 @@ func (c *Container) Start() error {
 }
 
 // Wait returns how the first process has ended.
-func (c *Container) Wait() (syscall.WaitStatus, error) {
-	state, err := c.init.Wait()
-	if err != nil {
-		return 0, err
-	}
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok {
-		return ws, nil
-	}
-	return 0, errors.New("no status")
-}
+func (c *Container) Wait() (*os.ProcessState, error) { return c.init.Wait() }
 
 // Delete removes what the runtime and this package have of the container,
 // whose processes must be dead.

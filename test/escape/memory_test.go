@@ -1,0 +1,77 @@
+package escape
+
+import (
+	"fmt"
+	"io"
+	"testing"
+
+	"davy/internal/sandbox"
+)
+
+// The peak of a sandbox's memory is that of its processes: what they allocate,
+// also what they have given back, what they have in shared memory, and what
+// they map of files; not what they write to files, which the kernel holds for
+// as long as nobody needs the memory.
+func TestUsage_PeakIsOfTheProcesses(t *testing.T) {
+	const python = `exec python3 -c '
+import os, mmap, subprocess, sys
+M = 1 << 20
+def file(n):
+    with open("/tmp/f", "wb") as f:
+        for i in range(n): f.write(b"x" * M)
+%s
+os.write(1, b"up\n"); os.read(3, 9)
+%s'`
+	onDiskEach(t, func(t *testing.T, d sandbox.Driver, _ string) {
+		measure := func(t *testing.T, script, last string) (peak, end sandbox.Usage) {
+			t.Helper()
+			p := runShell(t, d, sandbox.Limits{MemoryBytes: 400 << 20}, fmt.Sprintf(python, script, last))
+			if _, err := io.ReadFull(p.out, make([]byte, 3)); err != nil {
+				t.Fatal(err)
+			}
+			peak, err := p.Usage(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintln(p.in, "go")
+			p.rest(t)
+			if end, err = p.Usage(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return peak, end
+		}
+		nothing, _ := measure(t, "", "")
+		base := nothing.MemoryPeakBytes >> 20
+		for _, tc := range []struct {
+			name, script string
+			more         int64 // MB
+		}{
+			{"nothing", "", 0},
+			{"allocated", `x = b"x" * (100*M)`, 100},
+			{"allocated and given back", `x = b"x" * (100*M); del x`, 100},
+			{"written to a file", `file(200)`, 0},
+			{"written to a file that is deleted", `file(200); os.remove("/tmp/f")`, 0},
+			{"written and read", `file(200); n = sum(len(c) for c in iter(lambda f=open("/tmp/f", "rb"): f.read(M), b""))`, 0},
+			{"both", `x = b"x" * (100*M); file(200)`, 100},
+			{"both, given back", `file(200); x = b"x" * (100*M); del x`, 100},
+			{"mapped", "file(100)\nwith open(\"/tmp/f\", \"r+b\") as f: m = mmap.mmap(f.fileno(), 0); n = sum(m[i] for i in range(0, len(m), 4096))", 100},
+			{"shared memory", `f = open("/dev/shm/x", "wb"); f.write(b"x" * (20*M)); f.flush()`, 40}, // and the string that is written
+			{"a child that has ended", `subprocess.run([sys.executable, "-c", "x = b\"x\" * (100<<20)"])`, 100},
+			{"a child that lives", `c = subprocess.Popen([sys.executable, "-c", "x = b\"x\" * (100<<20); print(1, flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE); c.stdout.readline()`, 100},
+			{"a fork that shares", "x = b\"x\" * (100*M)\nif os.fork() == 0: mmap.mmap(-1, 4096); os.close(1); os.kill(os.getpid(), 19)", 100},
+		} {
+			t.Run(tc.name, func(t *testing.T) {
+				u, end := measure(t, tc.script, "")
+				got := u.MemoryPeakBytes>>20 - base
+				t.Logf("%d MB over %d; at the end %d; group %d MB", got, base, end.MemoryPeakBytes>>20-base, u.MemoryBytes>>20)
+				if got < tc.more-8 || got > tc.more+16 {
+					t.Errorf("%d MB more than nothing, want about %d", got, tc.more)
+				}
+			})
+		}
+		// What was not seen while it lived is known when it has ended.
+		if _, end := measure(t, "file(200)", `x = b"x" * (100*M); os.kill(os.getpid(), 9)`); end.MemoryPeakBytes>>20 < base+96 || end.MemoryPeakBytes>>20 > base+116 {
+			t.Errorf("killed: %d MB more than nothing, want about 100", end.MemoryPeakBytes>>20-base)
+		}
+	})
+}
