@@ -155,18 +155,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest
 	if in.InvocationType != nil {
 		kind = *in.InvocationType
 	}
-	payload, err := checkPayload(in.Payload, kind)
-	if err != nil {
-		return nil, err
-	}
-	var clientContext string
-	if in.ClientContext != nil {
-		if clientContext, err = parseClientContext(*in.ClientContext); err != nil {
-			return nil, err
-		}
-	}
-	call := awsapi.CallFrom(ctx)
-	fn, set, err := d.cfg.Functions.Resolve(ctx, call.Account, call.Region, awsapi.Val(in.FunctionName), awsapi.Val(in.Qualifier))
+	o, err := d.open(ctx, request{in.FunctionName, in.Qualifier, in.ClientContext, kind, in.Payload, in.LogType})
 	if err != nil {
 		return nil, err
 	}
@@ -174,24 +163,17 @@ func (d *Dispatcher) Invoke(ctx context.Context, in *lambdaapi.InvocationRequest
 	case lambdaapi.InvocationTypeDryRun:
 		return &lambdaapi.InvocationResponse{StatusCode: new(int32(http.StatusNoContent))}, nil
 	case lambdaapi.InvocationTypeEvent:
-		if err := d.enqueue(ctx, set, call, payload); err != nil {
+		if err := d.enqueue(ctx, o.set, o.call, o.payload); err != nil {
 			return nil, err
 		}
 		return &lambdaapi.InvocationResponse{StatusCode: new(int32(http.StatusAccepted))}, nil
 	}
-	inv := execenv.Invocation{
-		RequestID:     requestID(call),
-		InvokedARN:    set.InvokedARN,
-		TraceID:       traceID(call),
-		ClientContext: clientContext,
-		Payload:       payload,
-		Tail:          in.LogType != nil && *in.LogType == lambdaapi.LogTypeTail,
-	}
-	out, err := d.run(ctx, fn, set, inv)
+	fn, inv := o.fn, o.invocation()
+	out, err := d.run(ctx, fn, o.set, inv)
 	if err != nil && ctx.Err() == nil && !isThrottle(err) {
 		// The version may have been replaced, and its code with it, since it was
 		// resolved: then the new one is what the caller wants.
-		if now, set, gone := d.cfg.Functions.Resolve(ctx, call.Account, call.Region, awsapi.Val(in.FunctionName), awsapi.Val(in.Qualifier)); gone != nil {
+		if now, set, gone := d.resolve(ctx, o.call, o.request); gone != nil {
 			err = gone
 		} else if now.Revision != fn.Revision {
 			fn = now

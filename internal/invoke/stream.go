@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"davy/api/lambdaapi"
-	"davy/internal/awsapi"
 	"davy/internal/execenv"
 )
 
@@ -21,18 +20,7 @@ func (d *Dispatcher) InvokeWithResponseStream(ctx context.Context, in *lambdaapi
 	if in.TenantId != nil {
 		return nil, invalid("TenantId is not supported.")
 	}
-	payload, err := checkPayload(in.Payload, lambdaapi.InvocationTypeRequestResponse)
-	if err != nil {
-		return nil, err
-	}
-	var clientContext string
-	if in.ClientContext != nil {
-		if clientContext, err = parseClientContext(*in.ClientContext); err != nil {
-			return nil, err
-		}
-	}
-	call := awsapi.CallFrom(ctx)
-	fn, set, err := d.cfg.Functions.Resolve(ctx, call.Account, call.Region, awsapi.Val(in.FunctionName), awsapi.Val(in.Qualifier))
+	o, err := d.open(ctx, request{in.FunctionName, in.Qualifier, in.ClientContext, lambdaapi.InvocationTypeRequestResponse, in.Payload, in.LogType})
 	if err != nil {
 		return nil, err
 	}
@@ -40,19 +28,12 @@ func (d *Dispatcher) InvokeWithResponseStream(ctx context.Context, in *lambdaapi
 		return &lambdaapi.InvokeWithResponseStreamResponse{StatusCode: new(int32(http.StatusNoContent))}, nil
 	}
 	s := &stream{parts: make(chan []byte), done: make(chan struct{}), ctx: ctx}
-	inv := execenv.Invocation{
-		RequestID:     requestID(call),
-		InvokedARN:    set.InvokedARN,
-		TraceID:       traceID(call),
-		ClientContext: clientContext,
-		Payload:       payload,
-		Tail:          in.LogType != nil && *in.LogType == lambdaapi.LogTypeTail,
-		Stream:        s.add,
-	}
+	inv := o.invocation()
+	inv.Stream = s.add
 	// Ends with the invocation, which does not wait for a caller that is gone.
 	go func() {
 		defer close(s.done)
-		s.out, s.err = d.run(ctx, fn, set, inv)
+		s.out, s.err = d.run(ctx, o.fn, o.set, inv)
 	}()
 	// The status says whether the function could be run.
 	var first []byte
@@ -64,7 +45,7 @@ func (d *Dispatcher) InvokeWithResponseStream(ctx context.Context, in *lambdaapi
 		}
 	}
 	return &lambdaapi.InvokeWithResponseStreamResponse{
-		StatusCode: new(int32(http.StatusOK)), ExecutedVersion: &fn.Version,
+		StatusCode: new(int32(http.StatusOK)), ExecutedVersion: &o.fn.Version,
 		EventStream: func(send func(*lambdaapi.InvokeWithResponseStreamResponseEvent) error) error {
 			return s.pass(first, send)
 		},
