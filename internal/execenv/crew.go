@@ -54,6 +54,9 @@ func newCrew(paths []string, wait patience) (*crew, error) {
 		theirs.Close()
 		return nil, err
 	}
+	// Function code can stop the starter: who has something to tell it must
+	// not wait for that.
+	conn.LimitSend(commandWait)
 	c := &crew{
 		patience: wait, conn: conn, theirs: theirs, paths: paths, reports: make(chan starter.Started, starter.MaxProcesses),
 		broken: make(chan struct{}), lost: make(chan struct{}),
@@ -63,6 +66,10 @@ func newCrew(paths []string, wait patience) (*crew, error) {
 	}
 	return c, nil
 }
+
+// commandWait is how long the starter may take to take a command. What waits
+// meanwhile is in the socket, so that this is long for one that runs.
+const commandWait = time.Second
 
 // follow reads reports until the starter is gone. What it reads is hostile:
 // function code can speak in the starter's place, to its own harm only.

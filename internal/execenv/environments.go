@@ -62,6 +62,7 @@ type Environments struct {
 	log      *slog.Logger
 	cpus     int
 	resolver resolver
+	guests   *guests
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -104,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 		cfg.Observer = deaf{}
 	}
 	es := &Environments{
-		cfg: cfg, log: cfg.Log, cpus: runtime.NumCPU(), resolver: newResolver(cfg.Suffixes),
+		cfg: cfg, log: cfg.Log, cpus: runtime.NumCPU(), resolver: newResolver(cfg.Suffixes), guests: newGuests(),
 		boots:    make(chan struct{}, 2*runtime.NumCPU()),
 		turns:    make(chan struct{}, runtime.NumCPU()),
 		patience: usualPatience(),

@@ -2,6 +2,7 @@ package execenv
 
 import (
 	"errors"
+	"math"
 	"os"
 	"sync"
 	"syscall"
@@ -41,32 +42,47 @@ func (o *outlet) pump() {
 	if err != nil {
 		return
 	}
-	_ = raw.Read(func(fd uintptr) bool { return o.read(int(fd)) })
+	_ = raw.Read(func(fd uintptr) bool { return o.read(int(fd), math.MaxInt) })
 }
 
-// drain passes on what was written up to now.
+// drain passes on what was written up to now, and not what is written
+// meanwhile: a function can write faster than anybody reads.
 func (o *outlet) drain() {
 	raw, err := o.file.SyscallConn()
 	if err != nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) { o.read(int(fd)) })
+	_ = raw.Control(func(fd uintptr) {
+		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+			o.read(int(fd), n)
+		}
+	})
 }
 
-// read reads until nothing is left. It reports whether the pipe ended.
-func (o *outlet) read(fd int) (ended bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for {
-		n, err := unix.Read(fd, o.buf)
+// read reads until nothing is left, or at least so many bytes. It reports
+// whether the pipe ended.
+func (o *outlet) read(fd, enough int) (ended bool) {
+	for enough > 0 {
+		n, err := o.pass(fd)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EAGAIN):
 			return false
 		case err != nil || n <= 0:
 			return true
-		case o.on != nil:
-			o.on(o.buf[:n])
 		}
+		enough -= n
 	}
+	return false
+}
+
+// pass reads and passes on once. Who else wants to comes in between.
+func (o *outlet) pass(fd int) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n, err := unix.Read(fd, o.buf)
+	if n > 0 && o.on != nil {
+		o.on(o.buf[:n])
+	}
+	return n, err
 }

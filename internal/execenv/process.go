@@ -203,6 +203,8 @@ func (es *Environments) attend(p *process, wanted []string) error {
 	if err != nil {
 		return fmt.Errorf("listen inside the sandbox: %w", err)
 	}
+	from := &party{all: es.guests}
+	local = from.receive(local, guestsLocal)
 	p.wg.Go(func() {
 		_ = p.api.serve(local) // ends with an error when it is closed by end
 	})
@@ -213,6 +215,7 @@ func (es *Environments) attend(p *process, wanted []string) error {
 		}
 		p.closers = append(p.closers, l)
 		p.addrs = append(p.addrs, l.Addr())
+		l = from.receive(l, guestsEach)
 		if es.cfg.Door != nil {
 			p.wg.Go(func() {
 				if err := es.cfg.Door.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -234,7 +237,7 @@ func (es *Environments) attend(p *process, wanted []string) error {
 	p.addrs = append(p.addrs, packets.LocalAddr(), names.Addr())
 	for _, server := range []*dns.Server{
 		{PacketConn: packets, Handler: resolve},
-		{Listener: names, Handler: resolve},
+		{Listener: from.receive(names, guestsNames), Handler: resolve},
 	} {
 		p.wg.Go(func() {
 			// Ends with an error when its socket is closed by end.

@@ -13,8 +13,9 @@ import (
 // said whether it speaks TLS.
 const sniffTimeout = 30 * time.Second
 
-// maxSniffing bounds connections that have not yet sent their first byte, so
-// that silent clients cannot exhaust the process.
+// maxSniffing bounds the connections of a listener that have not yet sent their
+// first byte, so that silent clients cannot exhaust the process, nor those of
+// one environment keep the others out.
 const maxSniffing = 4096
 
 // recordTypeHandshake is the first byte of every TLS connection; no HTTP
@@ -25,17 +26,17 @@ const recordTypeHandshake = 0x16
 // by their first byte into two queues, one for each.
 type door struct {
 	plain, secure *queue
-	slots         chan struct{}
 }
 
 func newDoor() *door {
-	return &door{plain: newQueue(), secure: newQueue(), slots: make(chan struct{}, maxSniffing)}
+	return &door{plain: newQueue(), secure: newQueue()}
 }
 
 // serve accepts from l until l is closed or ctx ends, and closes l.
 func (d *door) serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var sniffing sync.WaitGroup
+	slots := make(chan struct{}, maxSniffing)
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer func() {
 		cancel()
@@ -58,13 +59,13 @@ func (d *door) serve(ctx context.Context, l net.Listener) error {
 			}
 		}
 		select {
-		case d.slots <- struct{}{}:
+		case slots <- struct{}{}:
 		default:
 			c.Close()
 			continue
 		}
 		sniffing.Go(func() {
-			defer func() { <-d.slots }()
+			defer func() { <-slots }()
 			d.sort(ctx, c)
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,7 @@ func Pair(name string) (a, b *os.File, err error) {
 type Conn struct {
 	c    *net.UnixConn
 	send sync.Mutex
+	wait time.Duration // 0: as long as it takes
 	buf  []byte
 	oob  []byte
 }
@@ -53,6 +55,10 @@ func NewConn(f *os.File) (*Conn, error) {
 	return &Conn{c: uc, buf: make([]byte, wire.MaxMessage+1), oob: make([]byte, unix.CmsgSpace(4*wire.MaxFiles))}, nil
 }
 
+// LimitSend bounds how long a Send may take whose peer does not receive. It
+// comes before the first.
+func (c *Conn) LimitSend(wait time.Duration) { c.wait = wait }
+
 // Send writes one packet. The descriptors stay the caller's.
 func (c *Conn) Send(b []byte, fds ...int) error {
 	var oob []byte
@@ -64,6 +70,11 @@ func (c *Conn) Send(b []byte, fds ...int) error {
 	}
 	c.send.Lock()
 	defer c.send.Unlock()
+	if c.wait > 0 {
+		if err := c.c.SetWriteDeadline(time.Now().Add(c.wait)); err != nil {
+			return err
+		}
+	}
 	_, _, err := c.c.WriteMsgUnix(b, oob, nil)
 	return err
 }
