@@ -73,10 +73,11 @@ func (s *Service) UpdateFunctionCode(ctx context.Context, in *lambdaapi.UpdateFu
 	}); err != nil {
 		return nil, err
 	}
-	if err := s.checkArchitecture(in.Architectures); err != nil {
+	f, _, err := s.load(ctx, k) // before taking in the package
+	if err != nil {
 		return nil, err
 	}
-	if _, _, err := s.load(ctx, k); err != nil { // before taking in the package
+	if err := s.checkArchitecture(f.Latest.Runtime, in.Architectures); err != nil {
 		return nil, err
 	}
 	up, err := s.receive(ctx, source{zip: in.ZipFile, bucket: in.S3Bucket, key: in.S3Key, version: in.S3ObjectVersion})
@@ -92,6 +93,9 @@ func (s *Service) UpdateFunctionCode(ctx context.Context, in *lambdaapi.UpdateFu
 		old := c.f.Latest.CodeSHA256
 		c.f.Latest.revised()
 		c.f.Latest.CodeSHA256, c.f.Latest.CodeSize = up.sha256, up.size
+		if len(in.Architectures) > 0 { // of data from a machine with another processor
+			c.f.Latest.Architecture = string(in.Architectures[0])
+		}
 		shown = &c.f.Latest
 		if left := maxUnzipped - unzipped(c.f.Latest.Layers); up.unzipped > left {
 			return invalid("Unzipped size must be smaller than %d bytes", left)

@@ -55,7 +55,7 @@ func (s *Service) CreateFunction(ctx context.Context, in *lambdaapi.CreateFuncti
 	if !given(in.Handler) || in.Runtime == nil {
 		return nil, invalid("Runtime and Handler are mandatory parameters for functions created with deployment packages.")
 	}
-	if err := s.checkArchitecture(in.Architectures); err != nil {
+	if err := s.checkArchitecture(string(*in.Runtime), in.Architectures); err != nil {
 		return nil, err
 	}
 	if err := checkTags(in.Tags); err != nil {

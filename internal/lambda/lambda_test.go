@@ -299,7 +299,7 @@ func TestCreateFunction_Refusals(t *testing.T) {
 		{"reserved variables", func(r *in) {
 			r.Environment = &lambdaapi.Environment{Variables: map[string]string{"AWS_REGION": "x", "_HANDLER": "y"}}
 		}, value, "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: AWS_REGION, _HANDLER"},
-		{"other architecture", func(r *in) { r.Architectures = []lambdaapi.Architecture{"arm64"} }, value, "The architecture arm64 is not supported by this server: it runs x86_64."},
+		{"other architecture", func(r *in) { r.Architectures = []lambdaapi.Architecture{"arm64"} }, value, "Runtime nodejs22.x does not support the following architectures [arm64]. Please select different architectures from [x86_64] or select a different runtime."},
 		{"image", func(r *in) { r.PackageType = new(lambdaapi.PackageTypeImage) }, value, "PackageType Image is not supported."},
 		{"image uri", func(r *in) { r.Code.ImageUri = new("x") }, value, "Code.ImageUri is not supported."},
 		{"vpc", func(r *in) { r.VpcConfig = &lambdaapi.VpcConfig{SubnetIds: []string{"subnet-1"}} }, value, "VpcConfig is not supported."},

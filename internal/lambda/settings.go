@@ -186,11 +186,13 @@ func (n *byteCount) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// checkArchitecture refuses code for another processor.
-func (s *Service) checkArchitecture(asked []lambdaapi.Architecture) error {
+// checkArchitecture refuses code for another processor than this machine's, as
+// AWS does for a runtime that it has not for one.
+func (s *Service) checkArchitecture(runtime string, asked []lambdaapi.Architecture) error {
 	for _, a := range asked {
 		if string(a) != s.cfg.Architecture {
-			return invalid("The architecture %s is not supported by this server: it runs %s.", a, s.cfg.Architecture)
+			return invalid("Runtime %s does not support the following architectures [%s]. Please select different architectures from [%s] or select a different runtime.",
+				runtime, a, s.cfg.Architecture)
 		}
 	}
 	return nil
