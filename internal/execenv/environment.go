@@ -23,8 +23,9 @@ const (
 	phaseInvoke = "invoke"
 )
 
-// environment runs one revision of one function, one invocation at a time. Its
-// goroutine, run, is the only one that uses its process.
+// environment runs one revision of one function, one invocation at a time. Who
+// holds use is the only one that uses its process: its own goroutine, run, or
+// the caller whose invocation runs (serveHere).
 type environment struct {
 	es    *Environments
 	fleet *fleet
@@ -42,6 +43,11 @@ type environment struct {
 
 	jobs chan job      // holds one: sent only to an environment taken from its fleet
 	quit chan struct{} // closed, once, to end an idle environment
+
+	use    sync.Mutex  // guards what follows, once the init phase is over
+	served int         // invocations
+	idle   *time.Timer // to end, or to be replaced; from the end of the last invocation
+	chill  *time.Timer // to be frozen; likewise
 
 	current  atomic.Pointer[process] // for Close to kill; nil: to be started
 	frozen   bool
@@ -69,6 +75,8 @@ type environment struct {
 type job struct {
 	inv  Invocation
 	done chan result // holds one
+	over *verdict    // it ran already, for so long: what is left is its end
+	took time.Duration
 }
 
 type result struct {
@@ -162,58 +170,92 @@ func (e *environment) run() {
 		e.path = PathWarm
 	}
 	e.busy.Store(false)
+	e.idle, e.chill = time.NewTimer(e.rest()), time.NewTimer(e.pause)
+	defer e.idle.Stop()
+	defer e.chill.Stop()
 	e.fleet.started(e)
 	settled()
+	e.keep()
+}
 
-	idle := time.NewTimer(e.rest())
-	defer idle.Stop()
-	freeze := time.NewTimer(e.pause)
-	defer freeze.Stop()
+// keep is an environment's life after its init phase: what is to be done
+// between invocations, and in those that serveHere leaves to it.
+func (e *environment) keep() {
 	var resting <-chan struct{} // to be frozen then
+	served := 0                 // invocations, then
+	var dead *process           // whose end was seen
 	for {
 		var ended <-chan struct{}
-		if p := e.current.Load(); p != nil {
+		if p := e.current.Load(); p != nil && p != dead {
 			ended = p.ended()
 		}
 		select {
 		case j := <-e.jobs:
-			resting = nil
-			e.busy.Store(true)
-			lives := e.serve(j)
-			e.busy.Store(false)
-			if !lives {
+			if !e.work(j) {
 				return
 			}
-			if !e.provisioned {
-				idle.Reset(e.rest())
-			}
-			freeze.Reset(e.pause)
-		case <-freeze.C:
-			if p := e.current.Load(); p != nil {
-				resting = e.resting(p)
+		case <-e.chill.C:
+			if p := e.current.Load(); p != nil && e.use.TryLock() {
+				resting, served = e.resting(p), e.served
+				e.use.Unlock()
 			}
 		case <-resting:
 			resting = nil
-			if len(e.jobs) == 0 {
-				e.freeze()
+			if e.use.TryLock() { // or it is not idle
+				if e.served == served && len(e.jobs) == 0 {
+					e.freeze()
+				}
+				e.use.Unlock()
 			}
-		case <-idle.C:
+		case <-e.idle.C:
 			if e.provisioned {
 				e.fleet.rotate(e)
 			} else if e.fleet.withdraw(e) {
 				return
 			}
 		case <-ended:
-			e.lastWords(e.current.Load())
-			if e.fleet.withdraw(e) {
-				e.shutdown(reasonFailure)
+			dead = e.current.Load()
+			if e.bury(dead) {
 				return
 			}
-			e.shutdown(reasonFailure) // taken meanwhile: the invocation starts it anew
 		case <-e.quit:
 			return
 		}
 	}
+}
+
+// work runs an invocation in the environment's own goroutine. It reports
+// whether the environment lives on.
+func (e *environment) work(j job) bool {
+	e.use.Lock()
+	defer e.use.Unlock()
+	e.busy.Store(true)
+	lives := e.serve(j)
+	e.busy.Store(false)
+	e.rewind()
+	return lives
+}
+
+// bury ends an environment whose process has ended while it was idle. Was it
+// taken, it reports false: the invocation finds out and starts another process.
+func (e *environment) bury(p *process) bool {
+	e.use.Lock() // after an invocation that was answered
+	defer e.use.Unlock()
+	if !e.fleet.withdraw(e) {
+		return false
+	}
+	e.lastWords(p)
+	e.shutdown(reasonFailure)
+	return true
+}
+
+// rewind begins the time that the environment is idle.
+func (e *environment) rewind() {
+	e.served++
+	if !e.provisioned {
+		e.idle.Reset(e.rest())
+	}
+	e.chill.Reset(e.pause)
 }
 
 func (e *environment) stop() {

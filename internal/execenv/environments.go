@@ -163,9 +163,13 @@ func (es *Environments) invoke(ctx context.Context, f Function, inv Invocation) 
 	if err != nil {
 		return Outcome{}, err
 	}
-	j := job{inv: inv, done: make(chan result, 1)}
-	e.jobs <- j
-	r := <-j.done
+	j := job{inv: inv}
+	r, ok := e.serveHere(&j)
+	if !ok {
+		j.done = make(chan result, 1)
+		e.jobs <- j
+		r = <-j.done
+	}
 	r.outcome.Provisioned, r.outcome.Spilled = e.provisioned, spilled
 	return r.outcome, r.err
 }

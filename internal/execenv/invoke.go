@@ -36,8 +36,56 @@ type verdict struct {
 	lost      bool   // nobody knows how it would have ended
 }
 
+// serveHere runs an invocation in its caller's goroutine: an invocation that is
+// handed to another one and back pays for two wake-ups, which is as much as
+// all else that Davy does for it. It reports false when the environment's own
+// goroutine is to do what is left, which may be all: where there are extensions,
+// and when the process has ended or is to, since a caller does not wait for that.
+func (e *environment) serveHere(j *job) (result, bool) {
+	e.use.Lock()
+	intact := false
+	defer func() {
+		if !intact { // a panic: nobody is to use it again
+			close(e.quit)
+		}
+		e.use.Unlock()
+	}()
+	p := e.current.Load()
+	if p == nil || p.extended || p.finished() || e.thaw() != nil {
+		intact = true
+		return result{}, false
+	}
+	started := time.Now()
+	deadline := started.Add(e.fn.Timeout)
+	if !p.rests(deadline) {
+		intact = true
+		return result{}, false
+	}
+	e.rec.begin(j.inv.Tail)
+	e.rec.platform(startLine(j.inv.RequestID, e.fn.Version))
+	v := e.invoke(p, j.inv, deadline)
+	took := time.Since(started)
+	if !v.reuse || p.finished() {
+		intact = true
+		j.over, j.took = &v, took
+		return result{}, false
+	}
+	out, r := e.conclude(j.inv, v, took)
+	if tail := e.epilogue(v, r); j.inv.Tail {
+		out.LogTail = tail
+	}
+	e.failures = 0
+	e.rewind()
+	intact = true
+	e.fleet.free(e, took) // if it is to end, its own goroutine hears of it
+	return result{outcome: out}, true
+}
+
 // serve runs one invocation. It reports whether the environment lives on.
 func (e *environment) serve(j job) bool {
+	if j.over != nil {
+		return e.finish(j, *j.over, j.took)
+	}
 	if e.es.closed() {
 		j.done <- result{err: ErrClosed}
 		return false
@@ -212,19 +260,7 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 		j.done <- result{err: errLost}
 		return false
 	}
-	r := report{
-		requestID: j.inv.RequestID, duration: took, init: e.initFor, memoryMB: e.fn.MemoryMB,
-		status: v.status, errorType: v.errorType, traceID: j.inv.TraceID, ahead: e.provisioned,
-	}
-	e.initFor = 0
-	out := Outcome{Payload: v.payload, Duration: took, Path: e.path}
-	if !e.provisioned {
-		out.InitDuration = r.init
-	}
-	e.path = PathWarm
-	if v.failed {
-		out.FunctionError = unhandled
-	}
+	out, r := e.conclude(j.inv, v, took)
 	if j.inv.Tail {
 		out.LogTail = e.epilogue(v, r)
 	}
@@ -247,6 +283,24 @@ func (e *environment) finish(j job, v verdict, took time.Duration) bool {
 		e.shutdown(reasonFailure)
 	}
 	return alive
+}
+
+// conclude is what the caller hears of an invocation, and the log.
+func (e *environment) conclude(inv Invocation, v verdict, took time.Duration) (Outcome, report) {
+	r := report{
+		requestID: inv.RequestID, duration: took, init: e.initFor, memoryMB: e.fn.MemoryMB,
+		status: v.status, errorType: v.errorType, traceID: inv.TraceID, ahead: e.provisioned,
+	}
+	e.initFor = 0
+	out := Outcome{Payload: v.payload, Duration: took, Path: e.path}
+	if !e.provisioned {
+		out.InitDuration = r.init
+	}
+	e.path = PathWarm
+	if v.failed {
+		out.FunctionError = unhandled
+	}
+	return out, r
 }
 
 // maxFailures is how often in a row a runtime can fail before its environment
