@@ -19,7 +19,7 @@ import (
 
 // Limit bounds waits for events that must happen: no test asserts how long
 // they take.
-const Limit = 60 * time.Second
+const Limit = 5 * time.Minute
 
 // Binary returns the built davy, or an error that says how to get it. Tests
 // that cannot run without it skip with this text.

@@ -14,6 +14,7 @@ import (
 	"davy/internal/egress"
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/sandboxtest"
+	"davy/test/davytest"
 	"davy/test/testnet"
 )
 
@@ -25,7 +26,7 @@ func init() {
 			return err
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(davytest.Limit))
 		if _, err := c.Write([]byte("question")); err != nil {
 			return err
 		}
@@ -205,7 +206,7 @@ func TestNetwork_Neighbours(t *testing.T) {
 		t.Errorf("a neighbour: %q", got)
 	}
 	if err := testnet.Inside(device, func() error {
-		c, err := net.DialTimeout("tcp4", there, 5*time.Second)
+		c, err := net.DialTimeout("tcp4", there, davytest.Limit)
 		if err == nil {
 			c.Close()
 		}

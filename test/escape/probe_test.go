@@ -9,9 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"davy/test/davytest"
 )
 
 // probeName is argv[0] of this test program when it plays the hostile one.
@@ -123,7 +124,7 @@ var probes = map[string]func(args []string) error{
 		return err
 	},
 	"connect": func(a []string) error {
-		c, err := net.DialTimeout(a[0], a[1], 2*time.Second)
+		c, err := net.DialTimeout(a[0], a[1], davytest.Limit)
 		if err == nil {
 			c.Close()
 		}

@@ -16,6 +16,7 @@ import (
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/launcher"
 	"davy/internal/sandbox/sandboxtest"
+	"davy/test/davytest"
 )
 
 func init() {
@@ -204,7 +205,7 @@ func images(t *testing.T, dir string) (found []string) {
 
 func goneSoon(t *testing.T, dir string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); len(images(t, dir)) > 0; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(davytest.Limit); len(images(t, dir)) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("left: %v", images(t, dir))
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"davy/internal/sigv4"
+	"davy/test/davytest"
 )
 
 const (
@@ -33,7 +34,7 @@ func newClient(endpoint, accessID, secret string) *client {
 	return &client{
 		endpoint: endpoint,
 		creds:    sigv4.Credentials{AccessKeyID: accessID, SecretAccessKey: secret},
-		http:     &http.Client{Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256}, Timeout: time.Minute},
+		http:     &http.Client{Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256}, Timeout: davytest.Limit},
 	}
 }
 
@@ -117,7 +118,7 @@ func (c *client) create(ctx context.Context, name, code string) error {
 	}
 	body, err := json.Marshal(map[string]any{
 		"FunctionName": name, "Runtime": "nodejs22.x", "Role": role, "Handler": "index.handler",
-		"Code": map[string]any{"ZipFile": b.Bytes()}, "Timeout": 60, "MemorySize": 256,
+		"Code": map[string]any{"ZipFile": b.Bytes()}, "Timeout": 600, "MemorySize": 256,
 	})
 	if err != nil {
 		return err

@@ -188,7 +188,7 @@ func listenReachesTheServerAndNothingElse(t *testing.T, e Engine) {
 	p := Start(t, d, sandbox.Spec{Listen: []string{"tcp:169.254.100.1:4566", "udp:169.254.100.1:53", "tcp:127.0.0.1:9001"}},
 		`perl -MIO::Socket::INET -e '
 			for (@ARGV) { my ($proto, $to) = split /=/;
-				my $s = IO::Socket::INET->new(Proto => $proto, PeerAddr => $to, Timeout => 2) or do { print "$to: $!\n"; next };
+				my $s = IO::Socket::INET->new(Proto => $proto, PeerAddr => $to, Timeout => 300) or do { print "$to: $!\n"; next };
 				print $s "hello\n"; my $l = <$s>; print "$to: $l" }' tcp=169.254.100.1:4566 udp=169.254.100.1:53 tcp=127.0.0.1:9001 tcp=`+outside.Addr().String()+` tcp=192.0.2.1:80`)
 	l := p.Listeners()
 	if len(l) != 3 {

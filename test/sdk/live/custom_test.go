@@ -56,7 +56,7 @@ func TestCustomRuntime_Go(t *testing.T) {
 	_, err := w.lambda.CreateFunction(t.Context(), &lambda.CreateFunctionInput{
 		FunctionName: aws.String("go"), Role: aws.String("arn:aws:iam::" + account + ":role/copier"),
 		Runtime: lambdatypes.RuntimeProvidedal2023, Handler: aws.String("bootstrap"),
-		Code: &lambdatypes.FunctionCode{ZipFile: buildBootstrap(t)}, Timeout: aws.Int32(30),
+		Code: &lambdatypes.FunctionCode{ZipFile: buildBootstrap(t)}, Timeout: aws.Int32(600),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -122,7 +122,7 @@ func (w *world) lab(t *testing.T) {
 	}
 	fn, err := w.lambda.CreateFunction(ctx, &lambda.CreateFunctionInput{
 		FunctionName: aws.String("copier"), Role: role.Role.Arn, Runtime: lambdatypes.RuntimeNodejs22x, Handler: aws.String("index.handler"),
-		Code: &lambdatypes.FunctionCode{ZipFile: zipped(t, "index.js", copier)}, Timeout: aws.Int32(60), MemorySize: aws.Int32(512),
+		Code: &lambdatypes.FunctionCode{ZipFile: zipped(t, "index.js", copier)}, Timeout: aws.Int32(600), MemorySize: aws.Int32(512),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
 		{FunctionName: aws.String("node"), Runtime: lambdatypes.RuntimeNodejs22x, Handler: aws.String("index.handler"), Code: &lambdatypes.FunctionCode{ZipFile: zipped(t, "index.js", code)}},
 		{FunctionName: aws.String("go"), Runtime: lambdatypes.RuntimeProvidedal2023, Handler: aws.String("bootstrap"), Code: &lambdatypes.FunctionCode{ZipFile: buildBootstrap(t)}},
 	} {
-		f.Role, f.Timeout = role, aws.Int32(60)
+		f.Role, f.Timeout = role, aws.Int32(600)
 		if _, err := w.lambda.CreateFunction(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}
