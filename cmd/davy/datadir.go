@@ -59,8 +59,14 @@ func prepareDataDir(cfg *server.Config) error {
 			return fmt.Errorf("make data directory: %w", err)
 		}
 	}
-	if cfg.RuntimesDir, err = filepath.EvalSymlinks(cfg.RuntimesDir); err != nil {
+	named := cfg.RuntimesDir
+	if cfg.RuntimesDir, err = filepath.EvalSymlinks(named); err != nil {
 		return fmt.Errorf("no directory of runtimes (--runtimes): %w", err)
+	}
+	if inside && cfg.RuntimesDir != named {
+		// The server owns the folder that it lies in, and what it leads to
+		// could be anything of root's.
+		return fmt.Errorf("%s is a symbolic link: name the directory of runtimes with --runtimes instead", named)
 	}
 	for _, r := range cfg.SandboxRoots() {
 		if r == cfg.RuntimesDir {

@@ -144,3 +144,20 @@ func passable(t *testing.T) string {
 	}
 	return base
 }
+
+// The server owns the data directory: a link that it leaves there must not give
+// a later start's sandboxes what is root's.
+func TestPrepareDataDir_LinkInPlaceOfRuntimes(t *testing.T) {
+	base := passable(t)
+	dir := filepath.Join(base, "data")
+	if err := os.MkdirAll(filepath.Join(dir, "code"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc", filepath.Join(dir, "runtimes")); err != nil {
+		t.Fatal(err)
+	}
+	err := prepareDataDir(&server.Config{DataDir: dir, RuntimesDir: filepath.Join(dir, "runtimes")})
+	if err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -27,6 +27,7 @@ type box struct {
 	peak    int64      // bytes, of the workload's processes, at the last look
 	tmp     *tmpVolume // nil: /tmp is in memory
 
+	dying  atomic.Bool // kill was called
 	oomHit atomic.Bool
 	ended  atomic.Bool
 }
@@ -144,6 +145,7 @@ func (b *box) watchOOM() {
 
 // kill ends every process. Safe at any time.
 func (b *box) kill() {
+	b.dying.Store(true)
 	_ = b.first.process.Kill()
 	if g := b.first.group; g != nil {
 		g.Kill() // also when frozen
@@ -262,6 +264,19 @@ func (b *box) inside(f func() error) error {
 		}
 		if err == nil {
 			err = f()
+		}
+		return err
+	})
+}
+
+// freeze stops every process. With control groups of version 1 what is frozen
+// cannot even die: a sandbox that is being killed does not stay frozen,
+// whichever of the two came first.
+func (b *box) freeze() error {
+	return b.withGroup(func(g *cgroup.Group) error {
+		err := g.Freeze()
+		if b.dying.Load() {
+			return errors.Join(errGone, g.Thaw())
 		}
 		return err
 	})

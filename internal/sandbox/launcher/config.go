@@ -47,7 +47,7 @@ type Config struct {
 	// is found and removed. Required.
 	Instance string
 	// Roots are the host directories below which Spec.Root and the sources
-	// of mounts must lie.
+	// of mounts must lie: real paths, without symbolic links.
 	Roots []string
 	// UIDBase is the first of the user ids given to sandboxes, which take
 	// 1024 each. 0: 1,000,000. Without root it has no meaning.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"davy/internal/sandbox/packet"
 	"davy/internal/sandbox/wire"
@@ -134,6 +137,58 @@ func TestLauncher_SurvivesAHostileServer(t *testing.T) {
 	}
 }
 
+// A link in a root leads nowhere while the root is put together, when / is the
+// host's still.
+func TestLauncher_FollowsNoLinkOfARoot(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := t.TempDir()
+	root := filepath.Join(dir, "root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(root, "way")); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{filepath.Dir(outside), outside} { // whoever the sandbox is outside
+		if err := os.Chmod(d, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := takeOver(t, Config{Spares: -1, Roots: []string{dir}})
+	r := create(1, "links")
+	r.Create.Root = root
+	r.Mounts = []wire.Mount{{Source: root, Target: "/way/made/here"}}
+	if got := h.ask(r); got.Code != wire.CodeInvalid || !strings.Contains(got.Text, unix.ELOOP.Error()) {
+		t.Errorf("%+v", got)
+	}
+	if made, err := os.ReadDir(outside); err != nil || len(made) > 0 {
+		t.Errorf("outside of the root there is now %v, %v", made, err)
+	}
+}
+
+// With control groups of version 1, what is frozen cannot die.
+func TestLauncher_WhatIsKilledDoesNotStayFrozen(t *testing.T) {
+	h := takeOver(t, Config{Spares: 2})
+	for i := range uint32(40) {
+		id := fmt.Sprint("cold-", i)
+		if r := h.ask(create(3*i, id)); r.Code != wire.CodeOK {
+			t.Fatalf("create: %+v", r)
+		}
+		for n, op := range []wire.Op{wire.OpKill, wire.OpFreeze} {
+			b, err := wire.Request{Seq: 3*i + 1 + uint32(n), Op: op, ID: id}.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.send(b)
+		}
+		for h.receive().Exited == nil {
+		}
+	}
+}
+
 func TestLauncher_RefusesToLeaveProtectionsOut(t *testing.T) {
 	_, err := newLauncher(settings{Config: Config{Instance: "x", Ablate: wire.AblateFilter}}, nil)
 	if err == nil || !strings.Contains(err.Error(), "protections") {
@@ -207,5 +262,10 @@ func TestTrees_OpensBelowTheRootsOnly(t *testing.T) {
 	}
 	if _, err := openRoots(Config{Roots: []string{dir + "/none"}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a root that is not there: %v", err)
+	}
+	for _, root := range []string{"/in/abs", "/in/rel"} {
+		if _, err := openRoots(Config{Roots: []string{dir + root}}); !errors.Is(err, unix.ELOOP) {
+			t.Errorf("a root that became a link, %s: %v", root, err)
+		}
 	}
 }

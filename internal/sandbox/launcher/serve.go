@@ -314,7 +314,7 @@ func (l *launcher) handle(r wire.Request, fds []*os.File, wg *sync.WaitGroup) {
 				err = b.limit(l, r.Limits)
 			}
 		case wire.OpFreeze:
-			err = b.withGroup((*cgroup.Group).Freeze)
+			err = b.freeze()
 		case wire.OpThaw:
 			err = b.withGroup((*cgroup.Group).Thaw)
 		case wire.OpUsage:

@@ -1,11 +1,13 @@
 package launcher
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,9 +21,10 @@ type Process struct {
 	// exits.
 	Socket *os.File
 
-	pid  int
-	done chan struct{}
-	err  error
+	pid     int
+	process *os.Process
+	done    chan struct{}
+	err     error
 }
 
 // Start starts a launcher as a child of this process, with which it dies. As
@@ -71,7 +74,7 @@ func Start(cfg Config) (*Process, error) {
 			started <- err
 			return
 		}
-		p.pid = proc.Pid
+		p.pid, p.process = proc.Pid, proc
 		started <- nil
 		state, err := proc.Wait()
 		if err == nil && !state.Success() {
@@ -95,6 +98,23 @@ func (p *Process) PID() int { return p.pid }
 
 // Done is closed when the launcher has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// lastWait is how long a launcher may take to end its sandboxes in order. One
+// that was held up by what its server had sent must not outlive that: killed,
+// it takes the sandboxes along all the same.
+const lastWait = 30 * time.Second
+
+// waitOrKill is Wait for a launcher that is not needed any more when ctx ends.
+func (p *Process) waitOrKill(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+	}
+	alarm := time.AfterFunc(lastWait, func() { _ = p.process.Kill() })
+	defer alarm.Stop()
+	return p.Wait()
+}
 
 // Wait returns nil when the launcher has ended in order.
 func (p *Process) Wait() error {

@@ -118,7 +118,7 @@ func keepLauncher(ctx context.Context, cfg SuperviseConfig, control *packet.Conn
 		if err == nil {
 			err = control.Send([]byte{1}, int(p.Socket.Fd()))
 			p.Socket.Close()
-			if e := p.Wait(); e == nil {
+			if e := p.waitOrKill(ctx); e == nil {
 				return
 			} else if err == nil {
 				err = e

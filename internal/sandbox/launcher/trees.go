@@ -33,7 +33,12 @@ func openRoots(cfg Config) (*treeOpener, error) {
 			t.close()
 			return nil, fmt.Errorf("root %q: not absolute", r)
 		}
-		fd, err := unix.Open(p, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		// A server owns the folder that some roots lie in, and a launcher that
+		// starts later must not be led elsewhere by a link in their place.
+		fd, err := unix.Openat2(unix.AT_FDCWD, p, &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		})
 		if err != nil {
 			t.close()
 			return nil, fmt.Errorf("root %s: %w", p, err)

@@ -131,13 +131,23 @@ func buildRoot(p wire.Plan, ready prepared, trees []int) error {
 	return nil
 }
 
-// inside runs f with the path relative to the stage, its parent made.
+// inside runs f with the path relative to the stage, its parent made. No part of
+// it may be a link: until the stage is the root, one that is absolute leads to
+// the host's.
 func inside(target string, f func(rel string) error) error {
 	rel := strings.TrimPrefix(path.Clean("/"+target), "/")
 	if rel == "" {
 		return unix.EINVAL
 	}
-	if err := mkdirAll(path.Dir(rel)); err != nil {
+	parent := path.Dir(rel)
+	for at := parent; at != "."; at = path.Dir(at) {
+		var st unix.Stat_t
+		// From the longest on: what has a parent that is a link is found there.
+		if unix.Lstat(at, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return unix.ELOOP
+		}
+	}
+	if err := mkdirAll(parent); err != nil {
 		return err
 	}
 	return f(rel)
