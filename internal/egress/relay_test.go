@@ -116,7 +116,7 @@ func newSiteWith(t testing.TB, cfg egress.Config, addrs ...string) *site {
 
 // dial connects as a function does.
 func (s *site) dial(network, address string) (c net.Conn, err error) {
-	d := net.Dialer{Timeout: 20 * time.Second}
+	d := net.Dialer{Timeout: 5 * time.Minute}
 	if e := testnet.Inside(s.device, func() error {
 		c, err = d.DialContext(s.Context(), network, address)
 		return nil
@@ -367,7 +367,7 @@ func TestUDP_Echo(t *testing.T) {
 		}
 	}()
 	c := s.mustDial("udp", web+":53")
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
 	for _, size := range []int{0, 1, 512, 1472, 1473, 9000, 65507} {
 		sent := bytes.Repeat([]byte{byte(size)}, size)
 		if _, err := c.Write(sent); err != nil {
@@ -390,7 +390,7 @@ func TestUDP_ClosedPortIsTold(t *testing.T) {
 	}
 	s := newSite(t, egress.Policy{})
 	c := s.mustDial("udp", web+":9")
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
 	if _, err := c.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +459,7 @@ func TestFlows_OldestUDPMakesRoom(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
 			if _, err := c.Write([]byte("x")); err != nil {
 				return fmt.Errorf("flow %d: %w", i, err)
 			}

@@ -151,7 +151,7 @@ func newStand(t *testing.T) *stand {
 	ctx, stop := context.WithCancel(t.Context())
 	var served sync.WaitGroup
 	served.Go(func() {
-		if err := g.Run(ctx, time.Second); err != nil {
+		if err := g.Run(ctx, time.Minute); err != nil {
 			t.Errorf("run: %v", err)
 		}
 	})
@@ -178,7 +178,7 @@ func TestGateway_InsideOutlivesOutside(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var served sync.WaitGroup
 	served.Go(func() {
-		if err := s.g.RunInside(ctx, time.Second); err != nil {
+		if err := s.g.RunInside(ctx, time.Minute); err != nil {
 			t.Errorf("run inside: %v", err)
 		}
 	})

@@ -154,7 +154,7 @@ func TestCrash_NoAcknowledgedEventIsLost(t *testing.T) {
 	go func() { ended <- d.Run(ctx) }()
 	select {
 	case <-wait:
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		mu.Lock()
 		t.Errorf("%d of %d acknowledged events never ran", len(missing), acknowledged)
 		mu.Unlock()

@@ -1,6 +1,8 @@
 package cgroup
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,21 +34,26 @@ func stranger(t *testing.T, tree *Tree) string {
 }
 
 func TestSweepOthers(t *testing.T) {
-	tree, err := Open(Config{Instance: "test-others"})
+	name := fmt.Sprint("test-others-", os.Getpid())
+	tree, err := Open(Config{Instance: name})
 	if err != nil {
 		t.Skip(err)
 	}
 	defer tree.Close()
 	dir := stranger(t, tree)
-	alive, err := Open(Config{Instance: "test-others-alive"})
+	alive, err := Open(Config{Instance: name + "-alive"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer alive.Close()
 	var made []string
-	for _, name := range []string{"davy-test-others", "davy-test-others-dead", "davy-test-others-alive"} {
-		p := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Join(p, "1-1"), 0o755); err != nil {
+	for _, end := range []string{"", "-dead", "-alive"} {
+		p := filepath.Join(dir, "davy-"+name+end)
+		err := os.ErrNotExist
+		for errors.Is(err, os.ErrNotExist) { // a launcher of another test may sweep what is half made
+			err = os.MkdirAll(filepath.Join(p, "1-1"), 0o755)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		made = append(made, p)

@@ -35,7 +35,7 @@ var (
 const helloWait = 30 * time.Second
 
 // restartWait is how long Create waits for the launcher after one that died.
-const restartWait = 3 * time.Second
+const restartWait = 10 * time.Second
 
 // Driver talks to one launcher at a time. When the launcher dies, its
 // sandboxes are done, and Create waits for a moment until the supervisor has

@@ -20,12 +20,17 @@ import (
 // role makes this test program a supervisor or its server.
 const role = "DAVY_TEST_ROLE"
 
+// instance is the supervisor's, which no other test has.
+const instance = "DAVY_TEST_INSTANCE"
+
+var supervisors int
+
 func playRole() {
 	switch os.Getenv(role) {
 	case "supervisor":
 		os.Setenv(role, "server")
 		code, err := launcher.Supervise(context.Background(), launcher.SuperviseConfig{
-			Launcher:   launcher.Config{Instance: "test-sup", Spares: 1, Roots: strings.Fields(os.Getenv("DAVY_TEST_ROOTS"))},
+			Launcher:   launcher.Config{Instance: os.Getenv(instance), Spares: 1, Roots: strings.Fields(os.Getenv("DAVY_TEST_ROOTS"))},
 			ServerArgs: []string{"serve"},
 			ExtraFiles: []*os.File{os.Stdin},
 		})
@@ -107,7 +112,9 @@ func supervise(t *testing.T, env ...string) *supervised {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), role+"=supervisor")
+	supervisors++
+	name := fmt.Sprintf("test-sup-%d-%d", os.Getpid(), supervisors)
+	cmd.Env = append(os.Environ(), role+"=supervisor", instance+"="+name)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin, cmd.Stderr = r, os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -123,7 +130,7 @@ func supervise(t *testing.T, env ...string) *supervised {
 		w.Close()
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		sandboxtest.Sweep(t, "test-sup")
+		sandboxtest.Sweep(t, name)
 	})
 	if _, err := fmt.Sscanf(s.line(), "ready %d", &s.pid); err != nil {
 		t.Fatal(err)

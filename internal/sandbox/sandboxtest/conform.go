@@ -410,7 +410,8 @@ func createRefuses(t *testing.T, e Engine) {
 }
 
 func launcherDies(t *testing.T, e Engine) {
-	d, l := e.New(t, launcher.Config{Instance: "test-orphan", Spares: -1})
+	orphan := "test-orphan-" + suffix() // engines are tested at the same time
+	d, l := e.New(t, launcher.Config{Instance: orphan, Spares: -1})
 	p := Start(t, d, sandbox.Spec{}, "sleep 1000 & echo up; wait")
 	p.Line(t)
 	if err := syscall.Kill(l.PID(), syscall.SIGKILL); err != nil {
@@ -421,14 +422,14 @@ func launcherDies(t *testing.T, e Engine) {
 	if _, err := d.Create(context.Background(), sandbox.Spec{ID: "x", Args: []string{"/bin/true"}}); !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("create: %v", err)
 	}
-	if len(groupsOf(t, "test-orphan")) == 0 {
+	if len(groupsOf(t, orphan)) == 0 {
 		t.Fatal("the killed launcher left no group: the test shows nothing")
 	}
 	// The successor removes what was left.
-	d2, _ := e.New(t, launcher.Config{Instance: "test-orphan", Spares: -1})
+	d2, _ := e.New(t, launcher.Config{Instance: orphan, Spares: -1})
 	q := Start(t, d2, sandbox.Spec{}, "echo up")
 	q.Rest(t)
-	if left := groupsOf(t, "test-orphan"); len(left) != 0 {
+	if left := groupsOf(t, orphan); len(left) != 0 {
 		t.Errorf("left: %q", left)
 	}
 }

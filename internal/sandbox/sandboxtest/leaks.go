@@ -70,7 +70,7 @@ func groupsOf(t *testing.T, instance string) (dirs []string) {
 
 func nothingLeaks(t *testing.T, e Engine) {
 	dir := t.TempDir()
-	const instance = "test-leak"
+	instance := "test-leak-" + suffix() // engines are tested at the same time
 	d, l := e.New(t, launcher.Config{Instance: instance, Roots: []string{dir}, Spares: -1})
 	cycle := func(n int) {
 		var wg sync.WaitGroup
