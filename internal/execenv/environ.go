@@ -37,6 +37,9 @@ func functionEnv(f Function, initialization, stream string, c Credentials) map[s
 		"AWS_SECRET_ACCESS_KEY":           c.SecretAccessKey,
 		"AWS_SESSION_TOKEN":               c.SessionToken,
 	})
+	if f.LogJSON {
+		env["AWS_LAMBDA_LOG_FORMAT"], env["AWS_LAMBDA_LOG_LEVEL"] = "JSON", f.LogLevel
+	}
 	if strings.HasPrefix(f.Runtime, runtimes.Provided) {
 		delete(env, "AWS_EXECUTION_ENV")
 	}

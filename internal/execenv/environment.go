@@ -102,7 +102,7 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 	}
 	e := &environment{
 		es: es, fleet: fl, fn: f, id: "env-" + id,
-		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx},
+		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx, format: logFormatOf(f)},
 		jobs: make(chan job, 1), quit: make(chan struct{}),
 		release: func() {},
 		pause:   es.cfg.FreezeAfter,
@@ -145,7 +145,7 @@ func (e *environment) run() {
 		}
 	}
 	started := time.Now()
-	e.rec.platform(initStartLine(runtimeLabel(launch, e.fn.Region)))
+	e.logInitStart(launch)
 	fail, err := e.start(launch, sp, started.Add(e.initLimit()))
 	if fail != nil && fail.lost {
 		err = errLost
@@ -154,12 +154,11 @@ func (e *environment) run() {
 		e.fleet.startFailed(e, err)
 		return
 	}
-	if fail != nil {
-		e.rec.platform(initReportLine(time.Since(started), phaseInit, fail.status, fail.errorType))
-	} else {
-		e.initFor = time.Since(started)
-	}
 	took := time.Since(started)
+	if fail == nil {
+		e.initFor = took
+	}
+	e.logInit(took, phaseInit, fail)
 	e.es.log.Debug("environment ready", "env", e.id, "function", e.fn.ARN, "path", e.path, "init", took, "ok", fail == nil)
 	e.es.cfg.Observer.Initialized(e.fn, e.path, took, fail == nil)
 	if e.provisioned {

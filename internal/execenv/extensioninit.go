@@ -88,10 +88,10 @@ func (e *environment) extensionEnv(l runtimes.Launch, env map[string]string) []s
 // function's.
 func (e *environment) crewFor(plan *seed, env map[string]string) (*failure, error) {
 	if len(e.extensions) > starter.MaxExtensions {
-		e.rec.platform(extensionLine(extension{
+		e.logExtension(extension{
 			name:  strings.TrimPrefix(e.extensions[starter.MaxExtensions], extensionDir+"/"),
 			state: stateLaunchError, errType: "TooManyExtensions",
-		}))
+		})
 		return extensionFailure(errorExtensionLaunch, "ErrTooManyExtensions"), nil
 	}
 	if e.es.cfg.Starter == nil {
@@ -206,7 +206,7 @@ func (e *environment) extensionsReady(p *process, deadline time.Time) *failure {
 // reportExtensions writes what became of the extensions in the init phase.
 func (e *environment) reportExtensions(p *process) {
 	for _, x := range p.api.extensions.snapshot() {
-		e.rec.platform(extensionLine(x))
+		e.logExtension(x)
 		p.telemetry.emit(time.Now(), "platform.extension", extensionRecord(x))
 	}
 }

@@ -22,6 +22,11 @@ type Function struct {
 	EphemeralMB int
 	RoleARN     string
 	LogGroup    string
+	// LogJSON tells that the log is in JSON, which leaves out what is less
+	// grave than the two levels: the function's lines and the platform's.
+	LogJSON        bool
+	LogLevel       string // TRACE, DEBUG, INFO, WARN, ERROR or FATAL
+	SystemLogLevel string // DEBUG, INFO or WARN
 	// Revision changes with everything above: an environment of another
 	// revision gets no new invocation.
 	Revision string

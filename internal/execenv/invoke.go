@@ -62,7 +62,7 @@ func (e *environment) serveHere(j *job) (result, bool) {
 		return result{}, false
 	}
 	e.rec.begin(j.inv.Tail)
-	e.rec.platform(startLine(j.inv.RequestID, e.fn.Version))
+	e.logStart(j.inv.RequestID)
 	v := e.invoke(p, j.inv, deadline)
 	took := time.Since(started)
 	if !v.reuse || p.finished() {
@@ -112,8 +112,8 @@ func (e *environment) serve(j job) bool {
 			return false
 		}
 		if fail != nil {
-			e.rec.platform(initReportLine(time.Since(started), phaseInvoke, fail.status, fail.errorType))
-			e.rec.platform(startLine(j.inv.RequestID, e.fn.Version))
+			e.logInit(time.Since(started), phaseInvoke, fail)
+			e.logStart(j.inv.RequestID)
 			v = verdict{payload: fail.payload(j.inv.RequestID), failed: true, status: fail.status, errorType: fail.errorType}
 			if fail.line != nil {
 				v.line = fail.line(j.inv.RequestID)
@@ -121,7 +121,7 @@ func (e *environment) serve(j job) bool {
 			return e.finish(j, v, time.Since(started))
 		}
 	}
-	e.rec.platform(startLine(j.inv.RequestID, e.fn.Version))
+	e.logStart(j.inv.RequestID)
 	p := e.current.Load()
 	e.announce(p, j.inv, deadline)
 	v = e.invoke(p, j.inv, deadline)
@@ -321,11 +321,7 @@ func (e *environment) epilogue(v verdict, r report) []byte {
 		e.measure(p)
 	}
 	r.maxUsedMB = e.maxUsedMB()
-	if v.line != "" {
-		e.rec.platform(v.line)
-	}
-	e.rec.platform(endLine(r.requestID))
-	e.rec.platform(r.line())
+	e.logEnd(v, r)
 	return e.rec.end()
 }
 

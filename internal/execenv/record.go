@@ -20,6 +20,7 @@ type recorder struct {
 	sink   LogSink
 	stream LogStream
 	ctx    context.Context // of the environments: lines outlive a caller
+	format logFormat
 
 	mu        sync.Mutex
 	tail      []byte
@@ -44,8 +45,10 @@ func (r *recorder) tell(t *telemetry) {
 		return
 	}
 	t.subscribed = func(name string, types []string) {
+		record := namedRecord{Name: name, State: "Subscribed", Types: types}
 		r.platform(subscriptionLine(name, types))
-		t.emit(time.Now(), "platform.telemetrySubscription", namedRecord{Name: name, State: "Subscribed", Types: types})
+		r.system(levelInfo, "platform.telemetrySubscription", record)
+		t.emit(time.Now(), "platform.telemetrySubscription", record)
 	}
 }
 
@@ -60,8 +63,12 @@ func (r *recorder) begin(keepTail bool) {
 // before it.
 func (r *recorder) line(text string) { r.event(text, fromFunction) }
 
-// platform records a line of Lambda's own.
-func (r *recorder) platform(text string) { r.event(text, fromPlatform) }
+// platform records a line of Lambda's own in a log in text.
+func (r *recorder) platform(text string) {
+	if !r.format.json {
+		r.event(text, fromPlatform)
+	}
+}
 
 func (r *recorder) event(text, from string) {
 	r.mu.Lock()
@@ -93,16 +100,20 @@ func (r *recorder) flush() {
 
 func (r *recorder) emit(text, from string) {
 	now := time.Now()
-	if r.sink != nil {
+	kept := r.format.keeps(text, from)
+	if r.sink != nil && kept {
 		r.sink.Write(r.ctx, r.stream, now, text)
 	}
 	if from != fromPlatform {
-		r.telemetry.line(now, from, strings.TrimSuffix(text, "\n"))
+		r.telemetry.line(now, from, strings.TrimSuffix(text, "\n"), r.format.json)
 	}
-	if !r.keep {
+	if !r.keep || !kept {
 		return
 	}
 	r.tail = append(r.tail, text...)
+	if r.format.json && !strings.HasSuffix(text, "\n") {
+		r.tail = append(r.tail, '\n')
+	}
 	if len(r.tail) > 2*maxTail {
 		r.tail = append(r.tail[:0], r.tail[len(r.tail)-maxTail:]...)
 	}

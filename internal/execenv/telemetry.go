@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,8 +55,15 @@ func (t *telemetry) emit(at time.Time, kind string, record any) {
 	t.event(at, "platform", kind, record)
 }
 
-// line sends a line of the log of a function or an extension.
-func (t *telemetry) line(at time.Time, category, text string) { t.event(at, category, category, text) }
+// line sends a line of the log of a function or an extension. Objects stay
+// objects if the log is one of them.
+func (t *telemetry) line(at time.Time, category, text string, objects bool) {
+	if objects && strings.HasPrefix(text, "{") && json.Valid([]byte(text)) {
+		t.event(at, category, category, json.RawMessage(text))
+		return
+	}
+	t.event(at, category, category, text)
+}
 
 func (t *telemetry) event(at time.Time, category, kind string, record any) {
 	if t == nil {

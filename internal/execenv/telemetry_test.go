@@ -166,7 +166,7 @@ func TestTelemetry_RetriesAndDrops(t *testing.T) {
 	if !tel.subscribe("x", subscriptionOf(t, functionLines)) {
 		t.Fatal("no subscription")
 	}
-	tel.line(time.Unix(0, 0), fromFunction, "first")
+	tel.line(time.Unix(0, 0), fromFunction, "first", false)
 	c := <-l.conns
 	r := bufio.NewReader(c)
 	for range 2 {
@@ -175,7 +175,7 @@ func TestTelemetry_RetriesAndDrops(t *testing.T) {
 		}
 	}
 	for i := range 1200 { // while the first one is on its way
-		tel.line(time.Now(), fromFunction, fmt.Sprint(i))
+		tel.line(time.Now(), fromFunction, fmt.Sprint(i), false)
 	}
 	if got := l.post(r, c, 200); len(got) != 1 || got[0]["record"] != "first" {
 		t.Fatalf("batch %v", got)
@@ -196,8 +196,8 @@ func TestTelemetry_OverTCPIsALineAnEvent(t *testing.T) {
 		t.Fatal("no subscription")
 	}
 	at := time.Date(2022, 10, 12, 0, 3, 50, 64e6, time.UTC)
-	tel.line(at, fromFunction, "one")
-	tel.line(at, fromExtension, "not asked for")
+	tel.line(at, fromFunction, "one", false)
+	tel.line(at, fromExtension, "not asked for", false)
 	tel.emit(at, "platform.fault", "two")
 	r := bufio.NewReader(<-l.conns)
 	for _, want := range []string{
@@ -217,7 +217,7 @@ func TestTelemetry_FreezeAndFlush(t *testing.T) {
 		t.Fatal("no subscription")
 	}
 	tel.freeze()
-	tel.line(time.Now(), fromFunction, "one")
+	tel.line(time.Now(), fromFunction, "one", false)
 	flushed := make(chan struct{})
 	go func() {
 		defer close(flushed)
@@ -257,7 +257,7 @@ func TestTelemetry_History(t *testing.T) {
 	l, tel := newListener(t)
 	tel.emit(time.Unix(0, 0), "platform.initStart", namedRecord{Name: "n"})
 	for range 2 * maxHistory {
-		tel.line(time.Now(), fromExtension, strings.Repeat("x", 1000))
+		tel.line(time.Now(), fromExtension, strings.Repeat("x", 1000), false)
 	}
 	if tel.kept > maxHistoryBytes || len(tel.history) > maxHistory {
 		t.Errorf("%d events of %d bytes are kept", len(tel.history), tel.kept)

@@ -22,8 +22,6 @@ func (s *Service) UpdateFunctionConfiguration(ctx context.Context, in *lambdaapi
 		{"FileSystemConfigs", len(in.FileSystemConfigs) > 0},
 		{"ImageConfig", in.ImageConfig != nil},
 		{"KMSKeyArn", given(in.KMSKeyArn)},
-		{"LoggingConfig.LogFormat JSON", wantsJSONLogs(in.LoggingConfig)},
-		{"LoggingConfig.ApplicationLogLevel and SystemLogLevel", wantsLogLevels(in.LoggingConfig)},
 		{"RuntimeConfig", in.RuntimeConfig != nil},
 		{"SnapStart", wantsSnapStart(in.SnapStart)},
 		{"TracingConfig.Mode Active", wantsTracing(in.TracingConfig)},

@@ -93,6 +93,7 @@ type version struct {
 	Ephemeral    int32             // MB
 	Environment  map[string]string // nil: never set
 	LogGroup     string
+	Logging      *structured `json:",omitempty"` // nil: the log is text
 	Architecture string
 	CodeSHA256   string // hex
 	CodeSize     int64

@@ -41,8 +41,6 @@ func (s *Service) CreateFunction(ctx context.Context, in *lambdaapi.CreateFuncti
 		{"FileSystemConfigs", len(in.FileSystemConfigs) > 0},
 		{"ImageConfig", in.ImageConfig != nil},
 		{"KMSKeyArn", given(in.KMSKeyArn)},
-		{"LoggingConfig.LogFormat JSON", wantsJSONLogs(in.LoggingConfig)},
-		{"LoggingConfig.ApplicationLogLevel and SystemLogLevel", wantsLogLevels(in.LoggingConfig)},
 		{"PublishTo", in.PublishTo != nil},
 		{"RuntimeConfig", in.RuntimeConfig != nil},
 		{"SnapStart", wantsSnapStart(in.SnapStart)},

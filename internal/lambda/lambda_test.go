@@ -311,10 +311,9 @@ func TestCreateFunction_Refusals(t *testing.T) {
 		}, value, "SnapStart is not supported."},
 		{"tracing", func(r *in) { r.TracingConfig = &lambdaapi.TracingConfig{Mode: new(lambdaapi.TracingModeActive)} }, value, "TracingConfig.Mode Active is not supported."},
 		{"layer", func(r *in) { r.Layers = []string{"arn:aws:lambda:us-east-1:000000000000:layer:l:1"} }, value, "Layer version arn:aws:lambda:us-east-1:000000000000:layer:l:1 does not exist."},
-		{"json logs", func(r *in) { r.LoggingConfig = &lambdaapi.LoggingConfig{LogFormat: new(lambdaapi.LogFormatJson)} }, value, "LoggingConfig.LogFormat JSON is not supported."},
-		{"log level", func(r *in) {
+		{"levels of a log in text", func(r *in) {
 			r.LoggingConfig = &lambdaapi.LoggingConfig{SystemLogLevel: new(lambdaapi.SystemLogLevelWarn)}
-		}, value, "LoggingConfig.ApplicationLogLevel and SystemLogLevel is not supported."},
+		}, value, "ApplicationLogLevel and SystemLogLevel can be set only if the LogFormat is JSON."},
 		{"tenancy", func(r *in) { r.TenancyConfig = &lambdaapi.TenancyConfig{} }, value, "TenancyConfig is not supported."},
 		{"durable", func(r *in) { r.DurableConfig = &lambdaapi.DurableConfig{} }, value, "DurableConfig is not supported."},
 		{"capacity", func(r *in) { r.CapacityProviderConfig = &lambdaapi.CapacityProviderConfig{} }, value, "CapacityProviderConfig is not supported."},

@@ -143,7 +143,7 @@ func (s *Service) single(ctx context.Context, k key, f *function, number, qualif
 	if ok && rules.AgeSecs != nil {
 		set.MaxEventAge = time.Duration(*rules.AgeSecs) * time.Second
 	}
-	return &target{settings: set, fn: &execenv.Function{
+	fn := &execenv.Function{
 		ARN:         k.arn(),
 		Name:        k.name,
 		Version:     v.Version,
@@ -160,7 +160,11 @@ func (s *Service) single(ctx context.Context, k key, f *function, number, qualif
 		RoleARN:     v.Role,
 		LogGroup:    v.LogGroup,
 		Revision:    v.fingerprint(f.ID),
-	}}, nil
+	}
+	if v.Logging != nil {
+		fn.LogJSON, fn.LogLevel, fn.SystemLogLevel = true, string(v.Logging.Application), string(v.Logging.System)
+	}
+	return &target{settings: set, fn: fn}, nil
 }
 
 // reservedSum is the concurrency that an account's functions have set aside.

@@ -57,14 +57,6 @@ func wantsTracing(v *lambdaapi.TracingConfig) bool {
 	return v != nil && v.Mode != nil && *v.Mode != lambdaapi.TracingModePassThrough
 }
 
-func wantsJSONLogs(v *lambdaapi.LoggingConfig) bool {
-	return v != nil && v.LogFormat != nil && *v.LogFormat != lambdaapi.LogFormatText
-}
-
-func wantsLogLevels(v *lambdaapi.LoggingConfig) bool {
-	return v != nil && (v.ApplicationLogLevel != nil || v.SystemLogLevel != nil)
-}
-
 // apply checks what is wanted and writes it into v.
 func (s *Service) apply(ctx context.Context, v *version, w wanted) error {
 	if w.runtime != nil {
@@ -117,8 +109,10 @@ func (s *Service) apply(ctx context.Context, v *version, w wanted) error {
 	if w.handler != nil {
 		v.Handler = *w.handler
 	}
-	if w.logging != nil && w.logging.LogGroup != nil {
-		v.LogGroup = *w.logging.LogGroup
+	if w.logging != nil {
+		if err := v.log(w.logging); err != nil {
+			return err
+		}
 	}
 	if w.role != nil && *w.role != v.Role {
 		if err := s.checkRole(ctx, *w.role); err != nil {

@@ -44,7 +44,7 @@ func listed(k key, v *version, arn string) *lambdaapi.FunctionConfiguration {
 			ApplyOn:            new(lambdaapi.SnapStartApplyOnNone),
 			OptimizationStatus: new(lambdaapi.SnapStartOptimizationStatusOff),
 		},
-		LoggingConfig: &lambdaapi.LoggingConfig{LogFormat: new(lambdaapi.LogFormatText), LogGroup: new(v.LogGroup)},
+		LoggingConfig: v.loggingConfig(),
 	}
 	for _, l := range v.Layers {
 		c.Layers = append(c.Layers, lambdaapi.Layer{Arn: new(l.ARN), CodeSize: new(l.Size)})

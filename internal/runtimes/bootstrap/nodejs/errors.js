@@ -4,12 +4,14 @@
 
 const { types } = require('util');
 
+// named makes a class of errors with AWS's name. Its own is the last part.
 function named(name) {
-  return class extends Error {
+  const type = class extends Error {
     get name() {
       return name;
     }
   };
+  return Object.defineProperty(type, 'name', { value: name.slice(name.indexOf('.') + 1) });
 }
 
 class UnhandledPromiseRejection extends named('Runtime.UnhandledPromiseRejection') {
@@ -55,9 +57,11 @@ function visible(_key, value) {
   return fields;
 }
 
-// logged is the error as it appears in the log, after a tab.
+const asError = (v) => (v instanceof Error ? v : new Error(v));
+
+// logged is the error as it appears in a log in text, after a tab.
 function logged(error) {
-  const e = error instanceof Error ? error : new Error(error);
+  const e = asError(error);
   try {
     return '\t' + JSON.stringify(e, visible);
   } catch {
@@ -78,6 +82,7 @@ module.exports = {
   NodeJsExit,
   UnhandledPromiseRejection,
   UserCodeSyntaxError: named('Runtime.UserCodeSyntaxError'),
+  asError,
   logged,
   response,
 };

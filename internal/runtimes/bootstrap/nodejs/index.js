@@ -23,7 +23,7 @@ globalThis.awslambda = handlers.awslambda;
 let run = null; // (meta, payload) => void, once the handler is loaded
 
 function crash(title, error, code) {
-  console.error(title, errors.logged(error));
+  logging.failure(title, error);
   if (run === null) channel.send(T.INIT_ERROR, JSON.stringify(errors.response(error)));
   else invocation.crash(error);
   process.exit(code);

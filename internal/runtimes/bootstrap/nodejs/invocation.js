@@ -39,7 +39,7 @@ function respond(id, text) {
 }
 
 function fail(id, error) {
-  console.error('Invoke Error', errors.logged(error));
+  logging.failure('Invoke Error', error);
   end();
   sendWith(T.ERROR, { id }, JSON.stringify(errors.response(error)));
 }

@@ -42,7 +42,7 @@ def init(env, handler, taskRoot, caFile="", trustedSuffixes=(), **_):
     except Exception as e:
         result = errors.describe(e)
     logging.warning(WARNING)
-    davy_logging.event(errors.logged(result))
+    davy_logging.failure(result)
     channel.send(channel.INIT_ERROR, davy_json.dumps(result).encode("utf-8", "backslashreplace"))
     sys.exit(1)
 
@@ -87,7 +87,7 @@ def invoke(handler, meta, payload):
         if not channel.is_ours():
             raise  # a forked child came back from the handler
         result = errors.describe(e, request_id)
-        davy_logging.event(errors.logged(result))
+        davy_logging.failure(result)
         text = davy_json.dumps(result).encode("utf-8", "backslashreplace")
         channel.send_with(channel.ERROR, {"id": request_id}, text)
         return

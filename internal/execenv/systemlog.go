@@ -1,0 +1,171 @@
+package execenv
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"davy/internal/runtimes"
+)
+
+// logLevel is how grave a line is; the graver, the higher.
+type logLevel int
+
+const (
+	levelTrace logLevel = iota
+	levelDebug
+	levelInfo
+	levelWarn
+	levelError
+	levelFatal
+)
+
+// The names of levels in settings, and those that runtimes write besides.
+var logLevels = map[string]logLevel{
+	"TRACE": levelTrace, "DEBUG": levelDebug, "INFO": levelInfo, "WARN": levelWarn, "ERROR": levelError, "FATAL": levelFatal,
+	"WARNING": levelWarn, "CRITICAL": levelFatal,
+}
+
+// logFormat is how a function's log is written. The zero one is text, which
+// has all lines.
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html
+type logFormat struct {
+	json        bool
+	application logLevel // the least grave lines that are kept
+	system      logLevel
+}
+
+func logFormatOf(f Function) logFormat {
+	if !f.LogJSON {
+		return logFormat{}
+	}
+	return logFormat{json: true, application: logLevels[f.LogLevel], system: logLevels[f.SystemLogLevel]}
+}
+
+// keeps tells whether a line of the function's or of an extension's goes into
+// the log. Filters are for what functions write.
+func (l logFormat) keeps(text, from string) bool {
+	return !l.json || from != fromFunction || applicationLevel(text) >= l.application
+}
+
+// applicationLevel is the level that a line tells of itself: a JSON object with
+// a level and a time. Others count as INFO.
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+func applicationLevel(text string) logLevel {
+	if !strings.HasPrefix(text, "{") {
+		return levelInfo
+	}
+	var line struct{ Level, Timestamp, Time any }
+	if json.Unmarshal([]byte(text), &line) != nil {
+		return levelInfo
+	}
+	name, _ := line.Level.(string)
+	level, ok := logLevels[strings.ToUpper(name)]
+	if !ok || !isTime(line.Timestamp) && !isTime(line.Time) {
+		return levelInfo
+	}
+	return level
+}
+
+func isTime(v any) bool {
+	s, _ := v.(string)
+	_, err := time.Parse(time.RFC3339, s)
+	return err == nil
+}
+
+// system records an event of the platform's in a log of the format JSON.
+func (r *recorder) system(level logLevel, kind string, record any) {
+	if !r.format.json || level < r.format.system {
+		return
+	}
+	text := string(telemetryBody(time.Now(), kind, record))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.flush()
+	r.emit(text, fromPlatform)
+}
+
+// What the platform writes about an environment, in either format. The levels
+// are AWS's.
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html#monitoring-cloudwatchlogs-log-level-mapping
+
+func (e *environment) logInitStart(l runtimes.Launch) {
+	e.rec.platform(initStartLine(runtimeLabel(l, e.fn.Region)))
+	if e.rec.format.json {
+		e.rec.system(levelInfo, "platform.initStart", e.initStart(l))
+	}
+}
+
+// logInit tells how an init phase ended. In text a good one is told by the
+// report of the first invocation.
+func (e *environment) logInit(took time.Duration, phase string, fail *failure) {
+	done := initEndRecord{InitializationType: e.initializationType(), Phase: phase, Status: "success"}
+	level, reported := levelDebug, levelDebug
+	if e.provisioned {
+		reported = levelInfo
+	}
+	if fail != nil {
+		e.rec.platform(initReportLine(took, phase, fail.status, fail.errorType))
+		done.Status, done.ErrorType = fail.status, fail.errorType
+		level, reported = levelWarn, levelWarn
+	}
+	e.rec.system(level, "platform.initRuntimeDone", done)
+	done.Metrics = &durationMetrics{ms(took)}
+	e.rec.system(reported, "platform.initReport", done)
+}
+
+// startLogRecord is the record of platform.start in logs.
+type startLogRecord struct {
+	RequestID   string `json:"requestId"`
+	FunctionARN string `json:"functionArn"`
+	Version     string `json:"version"`
+}
+
+func (e *environment) logStart(requestID string) {
+	e.rec.platform(startLine(requestID, e.fn.Version))
+	if e.rec.format.json {
+		e.rec.system(levelInfo, "platform.start", startLogRecord{requestID, e.fn.ARN, e.fn.Version})
+	}
+}
+
+// reportLogRecord is the record of platform.report in logs.
+type reportLogRecord struct {
+	RequestID string        `json:"requestId"`
+	Metrics   reportMetrics `json:"metrics"`
+	Tracing   *traceContext `json:"tracing,omitempty"`
+	Status    string        `json:"status"`
+	ErrorType string        `json:"errorType,omitempty"`
+}
+
+// logEnd closes an invocation's part of the log.
+func (e *environment) logEnd(v verdict, r report) {
+	if v.line != "" {
+		e.rec.platform(v.line)
+	}
+	e.rec.platform(endLine(r.requestID))
+	e.rec.platform(r.line())
+	if !e.rec.format.json {
+		return
+	}
+	all := r.record(nil)
+	level, reported := levelDebug, levelInfo
+	if r.status != "" {
+		level, reported = levelWarn, levelWarn
+	}
+	e.rec.system(level, "platform.runtimeDone", runtimeDoneRecord{
+		RequestID: all.RequestID, Status: all.Status, ErrorType: all.ErrorType, Metrics: runtimeDoneMetrics{all.Metrics.DurationMs, len(v.payload)},
+	})
+	if !strings.Contains(r.traceID, "Sampled=1") {
+		all.Tracing = nil
+	}
+	e.rec.system(reported, "platform.report", reportLogRecord{all.RequestID, all.Metrics, all.Tracing, all.Status, all.ErrorType})
+}
+
+func (e *environment) logExtension(x extension) {
+	e.rec.platform(extensionLine(x))
+	level := levelInfo
+	if x.errType != "" {
+		level = levelWarn
+	}
+	e.rec.system(level, "platform.extension", extensionRecord(x))
+}
