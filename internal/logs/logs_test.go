@@ -547,6 +547,27 @@ func TestSink_MemoryIsBounded(t *testing.T) {
 	}
 }
 
+// A function that writes without end loses its own lines, not others'.
+func TestSink_ManyLinesOfOneLeaveRoomForOthers(t *testing.T) {
+	s := &Sink{
+		limit: 1 << 20, queued: map[execenv.LogStream][]state.LogEvent{}, sizes: map[execenv.LogStream]int{},
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+	}
+	for range 10_000 {
+		s.Write(t.Context(), execenv.LogStream{Stream: "greedy"}, time.Time{}, strings.Repeat("x", 1000))
+	}
+	modest := execenv.LogStream{Stream: "modest"}
+	for range 100 {
+		s.Write(t.Context(), modest, time.Time{}, strings.Repeat("x", 1000))
+	}
+	if n := len(s.queued[modest]); n != 100 {
+		t.Errorf("%d of 100 lines were kept", n)
+	}
+	if s.dropped == 0 || s.bytes > s.limit {
+		t.Errorf("%d dropped, %d bytes kept", s.dropped, s.bytes)
+	}
+}
+
 // countingLogs counts the writes of a state.Logs.
 type countingLogs struct {
 	state.Logs

@@ -61,6 +61,7 @@ type Sink struct {
 	mu      sync.Mutex
 	queued  map[execenv.LogStream][]state.LogEvent
 	bytes   int
+	sizes   map[execenv.LogStream]int // of the bytes
 	dropped int
 	closed  bool
 	pass    int           // the last pass begun
@@ -97,7 +98,7 @@ func NewSink(ctx context.Context, cfg SinkConfig) (*Sink, error) {
 	s := &Sink{
 		svc: cfg.Service, perm: cfg.Permissions, log: cfg.Log, limit: cfg.MaxQueued,
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), ended: make(chan struct{}), turn: make(chan struct{}),
-		queued:  make(map[execenv.LogStream][]state.LogEvent),
+		queued:  make(map[execenv.LogStream][]state.LogEvent), sizes: make(map[execenv.LogStream]int),
 		answers: make(map[question]answer), ready: make(map[execenv.LogStream]string), warned: make(map[question]time.Time),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -113,12 +114,15 @@ func (s *Sink) Write(_ context.Context, stream execenv.LogStream, at time.Time, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.bytes+len(line) > s.limit {
+	// A stream has as much as it leaves to all others: who writes without end
+	// loses lines before anybody else does.
+	if s.closed || s.sizes[stream]+len(line) > s.limit-s.bytes {
 		s.dropped++
 		return
 	}
 	before := s.bytes
 	s.bytes += len(line) + eventOverhead
+	s.sizes[stream] += len(line) + eventOverhead
 	s.queued[stream] = append(s.queued[stream], state.LogEvent{Stream: stream.Stream, Timestamp: at.UnixMilli(), Message: line})
 	if before == 0 {
 		signal(s.wake)
@@ -201,7 +205,7 @@ func (s *Sink) work() {
 		}
 		s.mu.Lock()
 		taken, dropped := s.queued, s.dropped
-		s.queued, s.bytes, s.dropped = make(map[execenv.LogStream][]state.LogEvent), 0, 0
+		s.queued, s.sizes, s.bytes, s.dropped = make(map[execenv.LogStream][]state.LogEvent), make(map[execenv.LogStream]int), 0, 0
 		s.pass++
 		s.mu.Unlock()
 		if dropped > 0 {
