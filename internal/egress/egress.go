@@ -36,6 +36,8 @@ const (
 	flowRate, flowBurst = 1000, 2000
 	// loggedEach is how many refused destinations are logged.
 	loggedEach = 16
+	// flowsSure is how many an environment has whatever the others do.
+	flowsSure = 8
 )
 
 // Config of a Gate.
@@ -44,8 +46,9 @@ type Config struct {
 	// ResolvConf names the file that lists the name servers to ask. Empty:
 	// /etc/resolv.conf.
 	ResolvConf string
-	// MaxFlows of all environments together. 0: half of the descriptors that
-	// this process may have.
+	// MaxFlows of all environments together. An environment has as many as it
+	// leaves to the others, and a few in any case. 0: half of the descriptors
+	// that this process may have.
 	MaxFlows int
 	Observer Observer     // nil: nobody
 	Log      *slog.Logger // nil: discard
@@ -167,6 +170,13 @@ func (g *Gate) Close() error {
 		w.Close()
 	}
 	return nil
+}
+
+// may reports whether an environment that has n flows can have another when all
+// have total: one that takes all it gets leaves half of them, two a third, and
+// a newcomer always finds some.
+func (g *Gate) may(n int, total int64) bool {
+	return n < flowsSure || int64(n) < int64(g.cfg.MaxFlows)-total
 }
 
 // judge tells why a flow is refused; empty: it is not.

@@ -64,14 +64,21 @@ func (w *Way) dial(to netip.AddrPort) (*net.TCPConn, error) {
 		return nil, err
 	}
 	conn := c.(*net.TCPConn)
-	// An address that this machine was given after the policy was asked.
-	if conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr() == to.Addr() {
-		if _, own := w.gate.cfg.Policy.refuses("tcp", to); !own {
-			reset(conn)
-			return nil, errSelf
-		}
+	if w.isSelf("tcp", conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr(), to) {
+		reset(conn)
+		return nil, errSelf
 	}
 	return conn, nil
+}
+
+// isSelf reports whether a flow goes to an address that this machine was given
+// after the policy was asked: such a flow comes from that address.
+func (w *Way) isSelf(protocol string, from netip.Addr, to netip.AddrPort) bool {
+	if from.Unmap() != to.Addr() {
+		return false
+	}
+	_, own := w.gate.cfg.Policy.refuses(protocol, to)
+	return !own
 }
 
 func isTimeout(err error) bool {
@@ -93,6 +100,7 @@ type tcpFlow struct {
 	queue *waiter.Queue
 	out   atomic.Int64 // bytes not yet told to the observer
 	in    atomic.Int64
+	small bool // it has little room
 
 	broken atomic.Bool
 	half   atomic.Bool // one direction has ended
@@ -101,6 +109,7 @@ type tcpFlow struct {
 // run carries both directions until both have ended or one has failed.
 func (f *tcpFlow) run(buffers int) {
 	o := f.ep.SocketOptions()
+	f.small = buffers < 1<<16
 	o.SetReceiveBufferSize(int64(buffers), true)
 	o.SetSendBufferSize(int64(buffers), true)
 	o.SetDelayOption(false)
@@ -276,18 +285,18 @@ func (f *tcpFlow) inward() {
 		return
 	}
 	for {
-		var buf *[1 << 16]byte
+		var buf []byte
 		n := 0
 		var failure error
 		err := raw.Read(func(fd uintptr) bool {
-			buf = packets.Get().(*[1 << 16]byte) // held only while there is something
+			buf = f.borrow() // held only while there is something
 			for {
-				n, failure = unix.Read(int(fd), buf[:])
+				n, failure = unix.Read(int(fd), buf)
 				switch {
 				case errors.Is(failure, unix.EINTR):
 					continue
 				case errors.Is(failure, unix.EAGAIN):
-					packets.Put(buf)
+					f.giveBack(buf)
 					buf = nil
 					return false
 				}
@@ -297,9 +306,9 @@ func (f *tcpFlow) inward() {
 		if err == nil {
 			err = failure
 		}
-		ok := err == nil && !f.broken.Load() && f.give(buf, n, writable)
+		ok := err == nil && !f.broken.Load() && f.give(buf[:max(n, 0)], writable)
 		if buf != nil {
-			packets.Put(buf)
+			f.giveBack(buf)
 		}
 		switch {
 		case !ok:
@@ -315,9 +324,25 @@ func (f *tcpFlow) inward() {
 	}
 }
 
-// give hands n bytes to the function, when it takes them.
-func (f *tcpFlow) give(buf *[1 << 16]byte, n int, writable chan struct{}) bool {
-	rest := bytes.NewReader(buf[:n])
+// borrow takes a buffer for one read.
+func (f *tcpFlow) borrow() []byte {
+	if f.small {
+		return sips.Get().(*[leastBuffer]byte)[:]
+	}
+	return packets.Get().(*[1 << 16]byte)[:]
+}
+
+func (f *tcpFlow) giveBack(b []byte) {
+	if f.small {
+		sips.Put((*[leastBuffer]byte)(b))
+		return
+	}
+	packets.Put((*[1 << 16]byte)(b))
+}
+
+// give hands bytes to the function, when it takes them.
+func (f *tcpFlow) give(b []byte, writable chan struct{}) bool {
+	rest := bytes.NewReader(b)
 	for rest.Len() > 0 {
 		m, err := f.ep.Write(rest, tcpip.WriteOptions{})
 		f.tellIn(int(m))

@@ -57,6 +57,10 @@ func (w *Way) forwardUDP(r *udp.ForwarderRequest) (handled bool) {
 		return false
 	}
 	conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
+	if err == nil && w.isSelf("udp", conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), to) {
+		conn.Close()
+		err = errSelf
+	}
 	if err != nil {
 		release()
 		return false

@@ -50,8 +50,12 @@ type destination struct {
 	to       netip.AddrPort
 }
 
-// packets are buffers for one packet, or one read of a socket.
-var packets = sync.Pool{New: func() any { return new([1 << 16]byte) }}
+// packets are buffers for one packet, or one read of a socket; sips are for one
+// read of a socket that has little room.
+var (
+	packets = sync.Pool{New: func() any { return new([1 << 16]byte) }}
+	sips    = sync.Pool{New: func() any { return new([leastBuffer]byte) }}
+)
 
 func newWay(ctx context.Context, g *Gate, env string, fd int) (*Way, error) {
 	// First, so that the runtime's poller waits for it and no thread does.
@@ -194,18 +198,21 @@ func (w *Way) open(protocol string, to netip.AddrPort) (release func(), ok bool)
 		w.refused(protocol, to, why)
 		return nil, false
 	}
-	if w.gate.flows.Add(1) > int64(w.gate.cfg.MaxFlows) {
-		w.gate.flows.Add(-1)
-		w.refused(protocol, to, "too many flows of all environments")
-		return nil, false
-	}
+	total := w.gate.flows.Add(1)
 	w.mu.Lock()
-	if w.closed || w.flows >= flowsEach && !(protocol == "udp" && w.udp.evict()) {
+	why := ""
+	switch {
+	case w.flows >= flowsEach:
+		why = "too many flows of the environment"
+	case !w.gate.may(w.flows, total-1):
+		why = "too many flows of all environments"
+	}
+	if w.closed || why != "" && !(protocol == "udp" && w.udp.evict()) {
 		closed := w.closed
 		w.mu.Unlock()
 		w.gate.flows.Add(-1)
 		if !closed {
-			w.refused(protocol, to, "too many flows of the environment")
+			w.refused(protocol, to, why)
 		}
 		return nil, false
 	}
@@ -244,15 +251,20 @@ func (w *Way) refused(protocol string, to netip.AddrPort, why string) {
 }
 
 // bufferBytes is how much may wait in each direction of a new flow: much while
-// there are few, so that all flows of an environment together are bounded.
+// there are few, so that all flows of an environment together are bounded, and
+// those of all environments.
 func (w *Way) bufferBytes() int {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return min(max(buffersEach/max(w.flows, 1), minBuffer), maxBuffer)
+	own := max(buffersEach/max(w.flows, 1), minBuffer)
+	w.mu.Unlock()
+	all := max(buffersAll/max(int(w.gate.flows.Load()), 1), leastBuffer)
+	return min(own, all, maxBuffer)
 }
 
 const (
 	buffersEach = 8 << 20
-	minBuffer   = 32 << 10
+	buffersAll  = 64 << 20
+	minBuffer   = 32 << 10 // while only the environment has many flows
+	leastBuffer = 8 << 10
 	maxBuffer   = 512 << 10
 )
