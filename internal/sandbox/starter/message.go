@@ -1,19 +1,17 @@
 package starter
 
 import (
-	"encoding/binary"
-	"errors"
 	"syscall"
+
+	"davy/internal/sandbox/field"
 )
 
 // Bounds of a message.
 const (
-	MaxMessage   = 64 << 10
+	MaxMessage   = field.MaxMessage
 	MaxProcesses = 1 + MaxExtensions // the runtime is number 0
 	// MaxExtensions is AWS's limit of a function's extensions.
 	MaxExtensions = 10
-	maxString     = 32 << 10
-	maxList       = 1024
 	maxText       = 512 // of an error
 )
 
@@ -22,7 +20,7 @@ const (
 const Runtime = 0
 
 // ErrMalformed is every decoding error.
-var ErrMalformed = errors.New("starter: malformed message")
+var ErrMalformed = field.ErrMalformed
 
 // Kinds of messages, the first byte of a packet.
 const (
@@ -89,55 +87,55 @@ type Report struct {
 
 // Encode returns the packet.
 func (c Command) Encode() ([]byte, error) {
-	var e encoder
+	var e field.Encoder
 	switch {
 	case c.Begin != nil:
-		e.u8(kindBegin)
-		e.u8(uint8(c.Begin.RuntimeFiles))
-		e.strs(c.Begin.Paths)
-		e.strs(c.Begin.Env)
+		e.U8(kindBegin)
+		e.U8(uint8(c.Begin.RuntimeFiles))
+		e.Strs(c.Begin.Paths)
+		e.Strs(c.Begin.Env)
 	case c.Run != nil:
-		e.u8(kindRun)
-		e.strs(c.Run.Args)
-		e.strs(c.Run.Env)
-		e.str(c.Run.Dir)
+		e.U8(kindRun)
+		e.Strs(c.Run.Args)
+		e.Strs(c.Run.Env)
+		e.Str(c.Run.Dir)
 	case c.Signal != nil:
-		e.u8(kindSignal)
-		e.u8(uint8(c.Signal.Process))
-		e.u8(uint8(c.Signal.Signal))
+		e.U8(kindSignal)
+		e.U8(uint8(c.Signal.Process))
+		e.U8(uint8(c.Signal.Signal))
 	case c.Dial != nil:
-		e.u8(kindDial)
-		e.b = binary.LittleEndian.AppendUint16(e.b, c.Dial.Port)
+		e.U8(kindDial)
+		e.U16(c.Dial.Port)
 	}
-	return e.done()
+	return e.Done()
 }
 
 // DecodeCommand reads a packet to the starter.
 func DecodeCommand(b []byte) (Command, error) {
-	d := decoder{b: b}
+	d := field.NewDecoder(b)
 	var c Command
-	switch d.u8() {
+	switch d.U8() {
 	case kindBegin:
-		c.Begin = &Begin{RuntimeFiles: int(d.u8()), Paths: d.strs(), Env: d.strs()}
+		c.Begin = &Begin{RuntimeFiles: int(d.U8()), Paths: d.Strs(), Env: d.Strs()}
 		if len(c.Begin.Paths) > MaxExtensions {
-			d.fail()
+			d.Fail("too many extensions")
 		}
 	case kindRun:
-		c.Run = &Run{Args: d.strs(), Env: d.strs(), Dir: d.str()}
+		c.Run = &Run{Args: d.Strs(), Env: d.Strs(), Dir: d.Str()}
 		if len(c.Run.Args) == 0 {
-			d.fail()
+			d.Fail("no program")
 		}
 	case kindSignal:
-		c.Signal = &Signal{Process: d.process(), Signal: syscall.Signal(d.u8())}
+		c.Signal = &Signal{Process: process(&d), Signal: syscall.Signal(d.U8())}
 		if c.Signal.Signal != syscall.SIGTERM && c.Signal.Signal != syscall.SIGKILL {
-			d.fail()
+			d.Fail("another signal")
 		}
 	case kindDial:
-		c.Dial = &Dial{Port: d.u16()}
+		c.Dial = &Dial{Port: d.U16()}
 	default:
-		d.fail()
+		d.Fail("unknown kind")
 	}
-	if err := d.done(); err != nil {
+	if err := d.Done(); err != nil {
 		return Command{}, err
 	}
 	return c, nil
@@ -145,146 +143,52 @@ func DecodeCommand(b []byte) (Command, error) {
 
 // Encode returns the packet.
 func (r Report) Encode() ([]byte, error) {
-	var e encoder
+	var e field.Encoder
 	switch {
 	case r.Started != nil:
-		e.u8(kindStarted)
-		e.u8(uint8(r.Started.Process))
-		e.str(r.Started.Error[:min(len(r.Started.Error), maxText)])
+		e.U8(kindStarted)
+		e.U8(uint8(r.Started.Process))
+		e.Str(r.Started.Error[:min(len(r.Started.Error), maxText)])
 	case r.Exited != nil:
-		e.u8(kindExited)
-		e.u8(uint8(r.Exited.Process))
-		e.u8(uint8(r.Exited.Code))
-		e.u8(uint8(r.Exited.Signal))
+		e.U8(kindExited)
+		e.U8(uint8(r.Exited.Process))
+		e.U8(uint8(r.Exited.Code))
+		e.U8(uint8(r.Exited.Signal))
 	}
-	return e.done()
+	return e.Done()
 }
 
 // DecodeReport reads a packet of the starter, which is hostile: a function's
 // code runs as the same user as the starter.
 func DecodeReport(b []byte) (Report, error) {
-	d := decoder{b: b}
+	d := field.NewDecoder(b)
 	var r Report
-	switch d.u8() {
+	switch d.U8() {
 	case kindStarted:
-		r.Started = &Started{Process: d.process(), Error: d.str()}
+		r.Started = &Started{Process: process(&d), Error: d.Str()}
 		if len(r.Started.Error) > maxText {
-			d.fail()
+			d.Fail("text too long")
 		}
 	case kindExited:
-		r.Exited = &Exited{Process: d.process(), Code: int(d.u8()), Signal: syscall.Signal(d.u8())}
+		r.Exited = &Exited{Process: process(&d), Code: int(d.U8()), Signal: syscall.Signal(d.U8())}
 		if r.Exited.Signal > 64 {
-			d.fail()
+			d.Fail("no signal")
 		}
 	default:
-		d.fail()
+		d.Fail("unknown kind")
 	}
-	if err := d.done(); err != nil {
+	if err := d.Done(); err != nil {
 		return Report{}, err
 	}
 	return r, nil
 }
 
-// encoder appends fields; strings and lists carry their length first.
-type encoder struct {
-	b   []byte
-	bad bool
-}
-
-func (e *encoder) u8(v uint8) { e.b = append(e.b, v) }
-
-func (e *encoder) str(s string) {
-	e.bad = e.bad || len(s) > maxString
-	e.b = binary.LittleEndian.AppendUint32(e.b, uint32(len(s)))
-	e.b = append(e.b, s...)
-}
-
-func (e *encoder) strs(v []string) {
-	e.bad = e.bad || len(v) > maxList
-	e.b = binary.LittleEndian.AppendUint16(e.b, uint16(len(v)))
-	for _, s := range v {
-		e.str(s)
-	}
-}
-
-func (e *encoder) done() ([]byte, error) {
-	if e.bad || len(e.b) == 0 || len(e.b) > MaxMessage {
-		return nil, ErrMalformed
-	}
-	return e.b, nil
-}
-
-// decoder reads fields; after the first error every read gives zero. It
-// allocates no more than the packet holds.
-type decoder struct {
-	b   []byte
-	bad bool
-}
-
-func (d *decoder) fail() { d.b, d.bad = nil, true }
-
-func (d *decoder) take(n int) []byte {
-	if n > len(d.b) {
-		d.fail()
-		return nil
-	}
-	v := d.b[:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *decoder) u8() uint8 {
-	if v := d.take(1); v != nil {
-		return v[0]
-	}
-	return 0
-}
-
-func (d *decoder) u16() uint16 {
-	if v := d.take(2); v != nil {
-		return binary.LittleEndian.Uint16(v)
-	}
-	return 0
-}
-
-func (d *decoder) process() int {
-	n := int(d.u8())
+// process reads the number of a process.
+func process(d *field.Decoder) int {
+	n := int(d.U8())
 	if n >= MaxProcesses {
-		d.fail()
+		d.Fail("no process")
 		return 0
 	}
 	return n
-}
-
-func (d *decoder) str() string {
-	v := d.take(4)
-	if v == nil {
-		return ""
-	}
-	n := binary.LittleEndian.Uint32(v)
-	if n > maxString {
-		d.fail()
-		return ""
-	}
-	return string(d.take(int(n)))
-}
-
-func (d *decoder) strs() []string {
-	n := int(d.u16())
-	if n > maxList || 4*n > len(d.b) {
-		d.fail()
-		return nil
-	}
-	var v []string
-	for range n {
-		v = append(v, d.str())
-	}
-	return v
-}
-
-func (d *decoder) done() error {
-	if d.bad || len(d.b) != 0 {
-		return ErrMalformed
-	}
-	return nil
 }

@@ -20,22 +20,20 @@
 package wire
 
 import (
-	"errors"
 	"syscall"
 
 	"davy/internal/sandbox"
+	"davy/internal/sandbox/field"
 )
 
 // Bounds of a message.
 const (
-	MaxMessage = 64 << 10
+	MaxMessage = field.MaxMessage
 	MaxFiles   = 240 // the kernel takes 253
-	maxString  = 32 << 10
-	maxList    = 1024
 )
 
 // ErrMalformed is wrapped by every decoding error.
-var ErrMalformed = errors.New("wire: malformed message")
+var ErrMalformed = field.ErrMalformed
 
 // Op names what a request asks for.
 type Op uint8
@@ -204,10 +202,10 @@ type Started struct {
 // Encode returns the packet.
 func (r Request) Encode() ([]byte, error) {
 	e := encoder{}
-	e.u8(kindRequest)
-	e.u32(r.Seq)
-	e.u8(uint8(r.Op))
-	e.str(r.ID)
+	e.U8(kindRequest)
+	e.U32(r.Seq)
+	e.U8(uint8(r.Op))
+	e.Str(r.ID)
 	switch r.Op {
 	case OpCreate:
 		e.limits(r.Limits)
@@ -218,14 +216,14 @@ func (r Request) Encode() ([]byte, error) {
 	case OpLimit:
 		e.limits(r.Limits)
 	}
-	return e.done()
+	return e.Done()
 }
 
 // DecodeRequest reads a packet of the server.
 func DecodeRequest(b []byte) (Request, error) {
-	d := decoder{b: b}
+	d := decode(b)
 	d.kind(kindRequest)
-	r := Request{Seq: d.u32(), Op: Op(d.u8()), ID: d.str()}
+	r := Request{Seq: d.U32(), Op: Op(d.U8()), ID: d.Str()}
 	switch r.Op {
 	case OpCreate:
 		r.Limits = d.limits()
@@ -237,42 +235,42 @@ func DecodeRequest(b []byte) (Request, error) {
 		r.Limits = d.limits()
 	default:
 		if r.Op == 0 || r.Op >= opEnd {
-			d.fail("unknown operation")
+			d.Fail("unknown operation")
 		}
 	}
-	return r, d.done()
+	return r, d.Done()
 }
 
 // Encode returns the packet.
 func (r Reply) Encode() ([]byte, error) {
 	e := encoder{}
-	e.u8(kindReply)
-	e.u32(r.Seq)
-	e.u8(uint8(r.Code))
-	e.str(clip(r.Text))
+	e.U8(kindReply)
+	e.U32(r.Seq)
+	e.U8(uint8(r.Code))
+	e.Str(clip(r.Text))
 	e.usage(r.Usage)
-	return e.done()
+	return e.Done()
 }
 
 // Encode returns the packet.
 func (x Exited) Encode() ([]byte, error) {
 	e := encoder{}
-	e.u8(kindExited)
-	e.str(x.ID)
-	e.i64(int64(x.Exit.Code))
-	e.u8(uint8(x.Exit.Signal))
-	e.flag(x.Exit.OOMKilled)
-	e.flag(x.Exit.TmpKept)
+	e.U8(kindExited)
+	e.Str(x.ID)
+	e.I64(int64(x.Exit.Code))
+	e.U8(uint8(x.Exit.Signal))
+	e.Flag(x.Exit.OOMKilled)
+	e.Flag(x.Exit.TmpKept)
 	e.usage(x.Usage)
-	return e.done()
+	return e.Done()
 }
 
 // Encode returns the packet.
 func (h Hello) Encode() ([]byte, error) {
 	e := encoder{}
-	e.u8(kindHello)
-	e.strs(h.Missing)
-	return e.done()
+	e.U8(kindHello)
+	e.Strs(h.Missing)
+	return e.Done()
 }
 
 // FromLauncher is what the server can receive: exactly one field is set.
@@ -284,83 +282,83 @@ type FromLauncher struct {
 
 // DecodeFromLauncher reads a packet of the launcher.
 func DecodeFromLauncher(b []byte) (FromLauncher, error) {
-	d := decoder{b: b}
+	d := decode(b)
 	var m FromLauncher
-	switch d.u8() {
+	switch d.U8() {
 	case kindReply:
-		m.Reply = &Reply{Seq: d.u32(), Code: Code(d.u8()), Text: d.str(), Usage: d.usage()}
+		m.Reply = &Reply{Seq: d.U32(), Code: Code(d.U8()), Text: d.Str(), Usage: d.usage()}
 	case kindExited:
-		m.Exited = &Exited{ID: d.str(), Exit: sandbox.Exit{Code: int(d.i64()), Signal: syscall.Signal(d.u8()), OOMKilled: d.flag(), TmpKept: d.flag()}, Usage: d.usage()}
+		m.Exited = &Exited{ID: d.Str(), Exit: sandbox.Exit{Code: int(d.I64()), Signal: syscall.Signal(d.U8()), OOMKilled: d.Flag(), TmpKept: d.Flag()}, Usage: d.usage()}
 	case kindHello:
-		m.Hello = &Hello{Missing: d.strs()}
+		m.Hello = &Hello{Missing: d.Strs()}
 	default:
-		d.fail("unknown kind")
+		d.Fail("unknown kind")
 	}
-	return m, d.done()
+	return m, d.Done()
 }
 
 // Encode returns the packet.
 func (p Plan) Encode() ([]byte, error) {
 	e := encoder{}
-	e.u8(kindPlan)
+	e.U8(kindPlan)
 	e.create(p.Create)
-	e.u16(len(p.Mounts))
+	e.Count(len(p.Mounts))
 	for _, m := range p.Mounts {
-		e.str(m.Target)
-		e.flag(m.File)
+		e.Str(m.Target)
+		e.Flag(m.File)
 	}
 	e.mounts(p.Links)
 	e.mounts(p.Texts)
-	e.i64(p.TmpBytes)
-	e.i64(p.PIDs)
-	e.i64(p.OpenFiles)
-	e.u32(p.UID)
-	e.u32(p.GID)
-	e.flag(p.SetGroups)
-	e.flag(p.CgroupNS)
-	e.flag(p.Hold)
-	e.str(string(p.Filter))
-	e.u32(uint32(p.Ablate))
-	return e.done()
+	e.I64(p.TmpBytes)
+	e.I64(p.PIDs)
+	e.I64(p.OpenFiles)
+	e.U32(p.UID)
+	e.U32(p.GID)
+	e.Flag(p.SetGroups)
+	e.Flag(p.CgroupNS)
+	e.Flag(p.Hold)
+	e.Str(string(p.Filter))
+	e.U32(uint32(p.Ablate))
+	return e.Done()
 }
 
 // DecodePlan reads the launcher's packet to the first process of a sandbox.
 func DecodePlan(b []byte) (Plan, error) {
-	d := decoder{b: b}
+	d := decode(b)
 	d.kind(kindPlan)
 	p := Plan{Create: d.create()}
-	for range d.count() {
-		p.Mounts = append(p.Mounts, PlanMount{Target: d.str(), File: d.flag()})
+	for range d.Count() {
+		p.Mounts = append(p.Mounts, PlanMount{Target: d.Str(), File: d.Flag()})
 	}
 	p.Links = d.mounts()
 	p.Texts = d.mounts()
-	p.TmpBytes = d.i64()
-	p.PIDs = d.i64()
-	p.OpenFiles = d.i64()
-	p.UID = d.u32()
-	p.GID = d.u32()
-	p.SetGroups = d.flag()
-	p.CgroupNS = d.flag()
-	p.Hold = d.flag()
-	p.Filter = []byte(d.str())
-	p.Ablate = Ablation(d.u32())
-	return p, d.done()
+	p.TmpBytes = d.I64()
+	p.PIDs = d.I64()
+	p.OpenFiles = d.I64()
+	p.UID = d.U32()
+	p.GID = d.U32()
+	p.SetGroups = d.Flag()
+	p.CgroupNS = d.Flag()
+	p.Hold = d.Flag()
+	p.Filter = []byte(d.Str())
+	p.Ablate = Ablation(d.U32())
+	return p, d.Done()
 }
 
 // Encode returns the packet.
 func (s Started) Encode() ([]byte, error) {
 	e := encoder{}
-	e.u8(kindStarted)
-	e.u8(uint8(s.Code))
-	e.str(clip(s.Text))
-	return e.done()
+	e.U8(kindStarted)
+	e.U8(uint8(s.Code))
+	e.Str(clip(s.Text))
+	return e.Done()
 }
 
 // DecodeStarted reads the answer to a Plan.
 func DecodeStarted(b []byte) (Started, error) {
-	d := decoder{b: b}
+	d := decode(b)
 	d.kind(kindStarted)
-	return Started{Code: Code(d.u8()), Text: d.str()}, d.done()
+	return Started{Code: Code(d.U8()), Text: d.Str()}, d.Done()
 }
 
 // clip keeps error texts far below the bound of a string.

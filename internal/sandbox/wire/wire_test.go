@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"davy/internal/sandbox"
+	"davy/internal/sandbox/field"
 )
 
 var requests = []Request{
@@ -90,10 +91,10 @@ func TestPlan_RoundTrip(t *testing.T) {
 }
 
 func TestEncode_KeepsTheBounds(t *testing.T) {
-	long := strings.Repeat("x", maxString)
+	long := strings.Repeat("x", field.MaxString)
 	for name, r := range map[string]Request{
 		"string":  {Op: OpKill, ID: long + "x"},
-		"list":    {Op: OpCreate, Create: Create{Env: make([]string, maxList+1)}},
+		"list":    {Op: OpCreate, Create: Create{Env: make([]string, field.MaxList+1)}},
 		"message": {Op: OpCreate, Create: Create{Args: []string{long, long, long}}},
 	} {
 		if _, err := r.Encode(); !errors.Is(err, ErrMalformed) {
