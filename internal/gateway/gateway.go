@@ -56,9 +56,12 @@ type Config struct {
 	Pages map[string]http.Handler
 	// Used is told of every access key that signed a request well; nil: nobody.
 	Used    func(accessKeyID, service, region string)
-	Domain  string       // of virtual hosts; "localhost" when empty
-	Version string       // told by the health page
-	Log     *slog.Logger // nil means discard
+	Domain  string // of virtual hosts; "localhost" when empty
+	Version string // told by the health page
+	// Told says of an internal error that the log has its cause already. nil:
+	// of none.
+	Told func(error) bool
+	Log  *slog.Logger // nil means discard
 }
 
 // Gateway serves AWS's APIs. Safe for concurrent use.

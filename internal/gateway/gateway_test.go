@@ -62,9 +62,14 @@ type fakeS3 struct {
 	mu   sync.Mutex
 	got  map[string]string // bucket/key: body
 	fail error
+	// unread: the body of an upload is closed instead of read, and refused
+	unread bool
 }
 
 func (f *fakeS3) PutObject(_ context.Context, in *s3api.PutObjectRequest) (*s3api.PutObjectOutput, error) {
+	if f.unread {
+		return nil, errors.Join(awsapi.Errorf(http.StatusInsufficientStorage, "InsufficientStorage", "no"), in.Body.Close())
+	}
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
 		return nil, err
@@ -309,6 +314,32 @@ func TestGateway_RefusalReachesNoService(t *testing.T) {
 	}
 	if resp.Header.Get("X-Amz-Id-2") == "" {
 		t.Error("no second id")
+	}
+}
+
+// What a service leaves of a body when it refuses must not go on as requests.
+func TestGateway_UnreadBodyIsNoRequest(t *testing.T) {
+	s := newStand(t)
+	s.s3.unread = true
+	body := strings.Repeat("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n", 64<<10)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.url+"/photos/x", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(body))
+	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: accessKey, SecretAccessKey: secret}, "s3", "eu-west-1", time.Now(), hex.EncodeToString(sum[:]))
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil { // nothing else ends a failure
+		t.Fatal(err)
+	}
+	go func() { _ = r.Write(conn) }() // the server hangs up in the middle of it
+	answers, _ := io.ReadAll(conn)
+	if n := strings.Count(string(answers), "HTTP/1.1 "); n != 1 || !strings.HasPrefix(string(answers), "HTTP/1.1 507") {
+		t.Fatalf("%d answers to one request: %.2000s", n, answers)
 	}
 }
 

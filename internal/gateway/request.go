@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -46,6 +47,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	call.Response.Header = make(http.Header)
 	ctx := awsapi.WithCall(r.Context(), call)
+	// The body is replaced below, in a copy: net/http asks the body of its own
+	// request whether it was left unread, and would otherwise take what follows
+	// of it for the connection's next request.
+	r = r.WithContext(ctx)
+	call.Request = r
 
 	be, bucket, err := g.route(r)
 	if err != nil {
@@ -166,6 +172,14 @@ func bodyLimit(s *awsapi.Service, op *awsapi.Operation) int64 {
 	return defaultBody
 }
 
+func (g *Gateway) logFailure(ctx context.Context, call *awsapi.Call, err error) {
+	level := slog.LevelError
+	if g.cfg.Told != nil && g.cfg.Told(err) {
+		level = slog.LevelDebug
+	}
+	g.log.Log(ctx, level, "request failed", "request_id", call.RequestID, "service", call.Service, "operation", call.Operation, "error", err)
+}
+
 // fail logs what is Davy's own fault and answers.
 func (g *Gateway) fail(ctx context.Context, w *answerWriter, r *http.Request, call *awsapi.Call, be *backend, op *awsapi.Operation, err error) {
 	if e, ok := errors.AsType[awsapi.Error](err); !ok {
@@ -173,9 +187,9 @@ func (g *Gateway) fail(ctx context.Context, w *answerWriter, r *http.Request, ca
 			g.log.DebugContext(ctx, "client went away", "request_id", call.RequestID, "operation", call.Operation, "error", err)
 			panic(http.ErrAbortHandler)
 		}
-		g.log.ErrorContext(ctx, "request failed", "request_id", call.RequestID, "service", call.Service, "operation", call.Operation, "error", err)
+		g.logFailure(ctx, call, err)
 	} else if e.Fault() == "server" && e.HTTPStatus() != http.StatusNotImplemented {
-		g.log.ErrorContext(ctx, "request failed", "request_id", call.RequestID, "service", call.Service, "operation", call.Operation, "error", err)
+		g.logFailure(ctx, call, err)
 	}
 	g.writeError(w, r, call, be, op, err)
 }
