@@ -34,6 +34,8 @@ const (
 	fromPlatform  = ""
 	fromFunction  = "function"
 	fromExtension = "extension"
+
+	fromOutput = "output" // of the function, past its runtime: telemetry of the function
 )
 
 // tell passes lines on to the extensions, too, from now on.
@@ -81,7 +83,7 @@ func (r *recorder) event(text, from string) {
 func (r *recorder) output(b []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.partial.split(b, func(text string) { r.emit(text, fromFunction) })
+	r.partial.split(b, func(text string) { r.emit(text, fromOutput) })
 }
 
 // voice records the output of one extension.
@@ -95,14 +97,17 @@ func (r *recorder) voice() func([]byte) {
 }
 
 func (r *recorder) flush() {
-	r.partial.flush(func(text string) { r.emit(text, fromFunction) })
+	r.partial.flush(func(text string) { r.emit(text, fromOutput) })
 }
 
 func (r *recorder) emit(text, from string) {
 	now := time.Now()
-	kept := r.format.keeps(text, from)
+	at, kept := r.format.place(text, from, now)
 	if r.sink != nil && kept {
-		r.sink.Write(r.ctx, r.stream, now, text)
+		r.sink.Write(r.ctx, r.stream, at, text)
+	}
+	if from == fromOutput {
+		from = fromFunction
 	}
 	if from != fromPlatform {
 		r.telemetry.line(now, from, strings.TrimSuffix(text, "\n"), r.format.json)

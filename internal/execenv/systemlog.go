@@ -42,35 +42,58 @@ func logFormatOf(f Function) logFormat {
 	return logFormat{json: true, application: logLevels[f.LogLevel], system: logLevels[f.SystemLogLevel]}
 }
 
-// keeps tells whether a line of the function's or of an extension's goes into
-// the log. Filters are for what functions write.
-func (l logFormat) keeps(text, from string) bool {
-	return !l.json || from != fromFunction || applicationLevel(text) >= l.application
+// Bounds of the time that a line tells, as CloudWatch Logs has them.
+// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+const (
+	maxLineAge   = 14 * 24 * time.Hour
+	maxLineAhead = 2 * time.Hour
+)
+
+// place tells when a line of the log was written, and whether it stays. The
+// filter is for what functions write, and what they write past their runtime
+// tells its time itself.
+func (l logFormat) place(text, from string, now time.Time) (at time.Time, kept bool) {
+	if !l.json || from != fromFunction && from != fromOutput {
+		return now, true
+	}
+	level, told := readLine(text)
+	if from == fromFunction || told.Before(now.Add(-maxLineAge)) || told.After(now.Add(maxLineAhead)) {
+		told = now
+	}
+	return told, level >= l.application
 }
 
-// applicationLevel is the level that a line tells of itself: a JSON object with
-// a level and a time. Others count as INFO.
+// readLine is what a line tells of itself: a JSON object with a level and a
+// time. Others count as INFO.
 // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
-func applicationLevel(text string) logLevel {
+func readLine(text string) (logLevel, time.Time) {
+	var none time.Time
 	if !strings.HasPrefix(text, "{") {
-		return levelInfo
+		return levelInfo, none
 	}
 	var line struct{ Level, Timestamp, Time any }
 	if json.Unmarshal([]byte(text), &line) != nil {
-		return levelInfo
+		return levelInfo, none
+	}
+	at := timeOf(line.Timestamp)
+	if at.IsZero() {
+		at = timeOf(line.Time)
 	}
 	name, _ := line.Level.(string)
 	level, ok := logLevels[strings.ToUpper(name)]
-	if !ok || !isTime(line.Timestamp) && !isTime(line.Time) {
-		return levelInfo
+	if !ok || at.IsZero() {
+		return levelInfo, at
 	}
-	return level
+	return level, at
 }
 
-func isTime(v any) bool {
+func timeOf(v any) time.Time {
 	s, _ := v.(string)
-	_, err := time.Parse(time.RFC3339, s)
-	return err == nil
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // system records an event of the platform's in a log of the format JSON.

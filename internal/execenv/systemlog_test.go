@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestApplicationLevel(t *testing.T) {
+func TestReadLine_Level(t *testing.T) {
 	const at = `"timestamp":"2026-11-22T10:00:00.123Z"`
 	for text, want := range map[string]logLevel{
 		`{"level":"ERROR",` + at + `}`:                           levelError,
@@ -26,20 +26,49 @@ func TestApplicationLevel(t *testing.T) {
 		`text`:                                                   levelInfo,
 		``:                                                       levelInfo,
 	} {
-		if got := applicationLevel(text); got != want {
+		if got, _ := readLine(text); got != want {
 			t.Errorf("%s: level %d, want %d", text, got, want)
 		}
 	}
 }
 
-func FuzzApplicationLevel(f *testing.F) {
+func FuzzReadLine(f *testing.F) {
 	f.Add(`{"level":"ERROR","timestamp":"2026-11-22T10:00:00.123Z"}`)
 	f.Add(`{"level":{},"time":[]}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		if l := applicationLevel(text); l < levelTrace || l > levelFatal {
+		if l, _ := readLine(text); l < levelTrace || l > levelFatal {
 			t.Errorf("level %d", l)
 		}
 	})
+}
+
+// A line that the function writes itself has the time that it tells, if that is
+// one which CloudWatch Logs takes. Its runtime's lines are written now.
+func TestLogFormat_Time(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	format := logFormat{json: true}
+	line := func(at time.Time) string {
+		return `{"timestamp":"` + at.Format(time.RFC3339Nano) + `"}`
+	}
+	for _, tc := range []struct {
+		name, text, from string
+		format           logFormat
+		want             time.Time
+	}{
+		{"told", line(now.Add(-time.Minute)), fromOutput, format, now.Add(-time.Minute)},
+		{"other zone", `{"time":"2026-11-22T10:30:00+01:00"}`, fromOutput, format, now.Add(-30 * time.Minute)},
+		{"too old", line(now.Add(-15 * 24 * time.Hour)), fromOutput, format, now},
+		{"too far ahead", line(now.Add(3 * time.Hour)), fromOutput, format, now},
+		{"none", `{}`, fromOutput, format, now},
+		{"text", `10:00`, fromOutput, format, now},
+		{"of the runtime", line(now.Add(-time.Minute)), fromFunction, format, now},
+		{"of an extension", line(now.Add(-time.Minute)), fromExtension, format, now},
+		{"log in text", line(now.Add(-time.Minute)), fromOutput, logFormat{}, now},
+	} {
+		if got, kept := tc.format.place(tc.text, tc.from, now); !got.Equal(tc.want) || !kept {
+			t.Errorf("%s: %s, %v; want %s", tc.name, got, kept, tc.want)
+		}
+	}
 }
 
 // maskedJSON replaces what changes from run to run in a log in JSON.
