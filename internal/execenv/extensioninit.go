@@ -70,7 +70,7 @@ func (e *environment) extensionEnv(l runtimes.Launch, env map[string]string) []s
 		}
 	}
 	if e.es.cfg.TrustCA && all["SSL_CERT_FILE"] == "" {
-		all["SSL_CERT_FILE"], all["AWS_CA_BUNDLE"] = runtimes.CAFile, runtimes.CAFile
+		all["SSL_CERT_FILE"], all["AWS_CA_BUNDLE"] = runtimes.BundleFile, runtimes.BundleFile
 	}
 	maps.Copy(all, env)
 	maps.DeleteFunc(all, func(name, _ string) bool {

@@ -387,7 +387,14 @@ func TestMain(m *testing.M) {
 // DAVY_INSTALLED_RUNTIMES one of installed runtimes below the temporary folder.
 func openStore(t testing.TB, caPEM []byte) *runtimes.Store {
 	t.Helper()
-	store, err := runtimes.New(runtimes.Config{Dir: storeDir, BootDir: filepath.Join(storeDir, "boot"), CAPEM: caPEM})
+	return openStoreWith(t, func(c *runtimes.Config) { c.CAPEM = caPEM })
+}
+
+func openStoreWith(t testing.TB, change func(*runtimes.Config)) *runtimes.Store {
+	t.Helper()
+	cfg := runtimes.Config{Dir: storeDir, BootDir: filepath.Join(storeDir, "boot")}
+	change(&cfg)
+	store, err := runtimes.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

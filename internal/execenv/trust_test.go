@@ -44,7 +44,7 @@ func newAuthority(t testing.TB, names ...string) authority {
 		return c
 	}
 	ca := validity(&x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Davy test authority"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of " + names[0]},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	})
 	caDER := sign(ca, ca, caKey, caKey)

@@ -66,11 +66,9 @@ func (s *Store) writeBootstrap(name string) (string, error) {
 		fmt.Fprintf(hash, "%s %d\n%s", e.Name(), len(b), b)
 	}
 	hash.Write(s.cfg.CAPEM)
-	if name == Provided {
-		bundle := slices.Concat(s.cfg.CAPEM, s.cfg.PublicCAs)
-		files["ca-bundle.pem"] = bundle
-		hash.Write(bundle)
-	}
+	bundle := slices.Concat(s.cfg.CAPEM, s.cfg.PublicCAs)
+	files["ca-bundle.pem"] = bundle
+	hash.Write(bundle)
 
 	dir := filepath.Join(s.cfg.BootDir, "bootstrap-"+name+"-"+hex.EncodeToString(hash.Sum(nil))[:16])
 	if _, err := os.Stat(dir); err == nil {

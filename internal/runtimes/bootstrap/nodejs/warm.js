@@ -76,4 +76,5 @@ module.exports.warm = async function warm({ modules, exerciseSDK, host, caFile }
       continue;
     }
   }
+  require('worker_threads'); // which trust.js changes
 };

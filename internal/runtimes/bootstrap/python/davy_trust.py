@@ -1,8 +1,13 @@
 """TLS to AWS's host names ends at Davy, whose certificate is signed by a local
 authority. Only connections to these names trust it, and only it. boto3,
 requests, urllib and asyncio all connect through ssl.SSLContext.
+
+Other programs that the function starts trust it beside the public authorities
+by the variables that OpenSSL, Node.js and the AWS SDKs read. What the function
+sets itself stays. This process reads the first of them too, and is made not to.
 """
 
+import os
 import sys
 from importlib.machinery import PathFinder
 
@@ -43,6 +48,10 @@ def install(ca_file, suffixes):
     """Makes connections trust the authority in ca_file for names that end in
     one of the suffixes. A context that checks no certificates stays so."""
 
+    bundle = os.path.join(os.path.dirname(ca_file), "ca-bundle.pem")
+    for name, value in (("SSL_CERT_FILE", bundle), ("AWS_CA_BUNDLE", bundle), ("NODE_EXTRA_CA_CERTS", ca_file)):
+        os.environ.setdefault(name, value)
+
     def change(ssl):
         contexts = {}
 
@@ -81,7 +90,21 @@ def install(ca_file, suffixes):
                 session = None
             return wrap_bio(context, incoming, outgoing, server_side, server_hostname, session)
 
+        set_default_verify_paths = ssl.SSLContext.set_default_verify_paths
+
+        def default_paths(self):
+            if os.environ.get("SSL_CERT_FILE") != bundle:
+                return set_default_verify_paths(self)
+            # As if it were not set: OpenSSL's own places.
+            _, file, directory_variable, directory = ssl._ssl.get_default_verify_paths()
+            file = file if os.path.isfile(file) else None
+            directory = os.environ.get(directory_variable, directory)
+            directory = directory if os.path.isdir(directory) else None
+            if file or directory:
+                self.load_verify_locations(file, directory)
+
         ssl.SSLContext.wrap_socket, ssl.SSLContext.wrap_bio = socket, bio
+        ssl.SSLContext.set_default_verify_paths = default_paths
 
     if "ssl" in sys.modules:
         change(sys.modules["ssl"])
