@@ -67,9 +67,11 @@ bench: setup-demo
 	scripts/bench $(RUNTIMES)
 
 # The sandbox's tests on a machine with control groups of version 2 alone: a
-# guest under software emulation. STEPS names some of them (test/guest/init/plan.go).
+# guest under software emulation, x86-64 or (GUEST_ARCH=arm64) not; and Davy as a
+# service of its systemd. STEPS names some (test/guest/init/plan.go, systemd),
+# GUEST_RUNSC a static runsc for the steps of gVisor.
 test-cgroup2: setup-demo
-	scripts/guest $(BUILD) $(STEPS)
+	DAVY_GUEST_ARCH=$(GUEST_ARCH) DAVY_GUEST_RUNSC=$(GUEST_RUNSC) scripts/guest $(BUILD) $(STEPS)
 
 # Regenerates api/ from AWS's models; the wheel is pinned and not committed.
 gen:

@@ -35,7 +35,7 @@ type mount struct {
 
 const quiet = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// boot goes from the initramfs to a machine with its disk as the root.
+// boot goes from the initramfs to the disk as the root.
 func boot() error {
 	for _, m := range []mount{
 		{"proc", "/proc", "proc", quiet, ""},
@@ -66,9 +66,11 @@ func boot() error {
 			return err
 		}
 	}
-	if err := switchRoot(newRoot); err != nil {
-		return err
-	}
+	return switchRoot(newRoot)
+}
+
+// bringUp mounts and sets what a distribution's first process would have.
+func bringUp() error {
 	for _, m := range []mount{
 		{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"},
 		{"tmpfs", "/dev/shm", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, ""},

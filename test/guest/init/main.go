@@ -6,13 +6,16 @@
 // services in slices), runs the steps of plan.go, says on the console how each
 // went, and switches the machine off.
 //
-// It is one static program in two roles: process 1, which has the machine and
-// buries orphans, and the runner, its child.
+// It is one static program in several roles: process 1, which has the machine
+// and buries orphans, and the runner, its child. On a kernel command line with
+// davy.systemd= it makes systemd process 1 instead, and is a service of it that
+// looks at how Davy does as another: see systemd.go.
 package main
 
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,12 +34,20 @@ func main() {
 	case len(os.Args) > 2 && os.Args[1] == enterContainer:
 		fmt.Fprintln(os.Stderr, "enter the container:", container(os.Args[2:]))
 		os.Exit(1)
+	case len(os.Args) == 3 && os.Args[1] == inspector:
+		os.Exit(inspect(os.Args[2]))
 	case os.Getpid() != 1:
 		fmt.Fprintln(os.Stderr, "this is the first process of a test machine")
 		os.Exit(2)
 	}
 	say := "FAIL"
-	if err := boot(); err != nil {
+	err := boot()
+	if when := argument("davy.systemd"); err == nil && when != "" {
+		err = becomeSystemd(when)
+	} else if err == nil {
+		err = bringUp()
+	}
+	if err != nil {
 		fmt.Println("boot:", err)
 	} else if code, err := supervise(); err != nil {
 		fmt.Println("runner:", err)
@@ -44,17 +55,36 @@ func main() {
 		say = "PASS"
 	}
 	fmt.Println(verdict, say)
+	switchOff()
+}
+
+// switchOff does not return.
+func switchOff() {
 	time.Sleep(100 * time.Millisecond) // the console's last characters
 	unix.Sync()
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	select {}
 }
 
+// argument is the value of NAME=value on the kernel's command line.
+func argument(name string) string {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return ""
+	}
+	for f := range strings.FieldsSeq(string(line)) {
+		if v, ok := strings.CutPrefix(f, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
 // supervise runs the runner and waits for every process that ends without a
 // parent. It gives the runner's exit code.
 func supervise() (int, error) {
 	p, err := os.StartProcess("/proc/self/exe", []string{"init", runner}, &os.ProcAttr{
-		Dir: "/", Env: []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"},
+		Dir: "/", Env: []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:" + payload + "/bin", "HOME=/root", "LANG=C.UTF-8"},
 		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
 	})
 	if err != nil {
