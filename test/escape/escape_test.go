@@ -160,6 +160,7 @@ func rows(w *world) []row {
 		{name: "BPF by a socket, whose code is charged to nobody", defence: "argument filter", probe: []string{"socket-filter"}, stopped: eperm, ablate: filter},
 		{name: "BPF by a system call filter", defence: "filter", probe: []string{"seccomp"}, stopped: eperm, ablate: filter},
 		{name: "the same by prctl", defence: "argument filter", probe: []string{"seccomp-prctl"}, stopped: eperm, ablate: filter},
+		{name: "a limit of cores that a program of the host's is not held by", defence: "argument filter", probe: []string{"core-limit"}, stopped: "still 1", ablate: filter},
 		{name: "memory of sockets", defence: "limit of its own, or the memory limit", probe: []string{"socket-memory"}, stopped: anyhow, ablate: onHost},
 		{name: "signal a host process", defence: "process namespace", probe: []string{"kill", pid}, stopped: "no such process", ablate: onHostRoot},
 		{name: "see a host process", defence: "process namespace, own /proc", probe: []string{"see-process", pid, "escape.test"}, stopped: "no such file", ablate: onHost},

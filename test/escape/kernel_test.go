@@ -17,6 +17,10 @@ var onOwnKernel = map[string]differs{
 	"userfaultfd":              {why: "gVisor has none", unshown: true},
 	"clone3":                   {why: "gVisor's filters know the error EPERM only, which would refuse threads; its namespaces are its own", harmless: true},
 
+	"asynchronous I/O, of which the host has only so much":         {why: "gVisor's own, with a number of its own", harmless: true},
+	"a limit of cores that a program of the host's is not held by": {why: "gVisor writes none", harmless: true},
+	"BPF by a socket, whose code is charged to nobody":             {why: "gVisor has none", unshown: true},
+
 	"memory of the first process": {why: "the workload is the first process", harmless: true},
 	"host's command line":         {why: "it is gVisor's: BOOT_IMAGE=/vmlinuz-4.19.0-gvisor", harmless: true},
 	"device node in the code":     {why: "it is gVisor's device of that number", harmless: true},

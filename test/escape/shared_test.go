@@ -87,6 +87,19 @@ func init() {
 		all := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16}
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &all})
 	}
+	probes["core-limit"] = func([]string) error {
+		if err := unix.Setrlimit(unix.RLIMIT_CORE, new(unix.Rlimit)); err != nil {
+			return err
+		}
+		var now unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_CORE, &now); err != nil {
+			return err
+		}
+		if now.Cur == 1 {
+			return fmt.Errorf("still 1")
+		}
+		return nil
+	}
 	probes["socket-memory"] = func([]string) error { return fillSockets(40) }
 }
 

@@ -147,7 +147,7 @@ func rlimits(p Plan) []specs.POSIXRlimit {
 		value uint64
 		off   wire.Ablation
 	}{
-		{"RLIMIT_CORE", 0, 0},
+		{"RLIMIT_CORE", 1, 0}, // none, wherever cores go: core(5)
 		{"RLIMIT_NOFILE", uint64(p.Limits.OpenFiles), wire.AblateFiles},
 		{"RLIMIT_NPROC", uint64(p.Limits.PIDs), wire.AblatePIDs},
 		{"RLIMIT_MEMLOCK", 64 << 10, 0},

@@ -40,6 +40,10 @@ func forbidNesting(limits []int) error {
 	return nil
 }
 
+// noCore is the limit with which no core is written, whatever core_pattern is:
+// core(5). The filter keeps it: see package sysfilter.
+const noCore = 1
+
 // setLimits sets the resource limits that the workload inherits.
 func setLimits(p wire.Plan) error {
 	limits := []struct {
@@ -48,7 +52,9 @@ func setLimits(p wire.Plan) error {
 		value uint64
 		off   wire.Ablation
 	}{
-		{"core", unix.RLIMIT_CORE, 0, 0},
+		// Not 0: where cores go to a program (core_pattern), which runs as root
+		// and outside of every namespace, the kernel heeds no limit but this.
+		{"core", unix.RLIMIT_CORE, noCore, 0},
 		{"nofile", unix.RLIMIT_NOFILE, uint64(p.OpenFiles), wire.AblateFiles},
 		{"nproc", unix.RLIMIT_NPROC, uint64(p.PIDs), wire.AblatePIDs},
 		{"memlock", unix.RLIMIT_MEMLOCK, 64 << 10, 0},

@@ -20,6 +20,31 @@ var (
 	filterCalls   = []string{"seccomp"} // and prctl with PR_SET_SECCOMP
 )
 
+// A core goes to a program of the host's where core_pattern says so: it runs as
+// root, outside of every namespace, on what a function wrote. The limit that
+// keeps it from running is 1, and a function may not make it 0, which would be
+// no limit: who asks for that is told that it was done, as there is no core
+// either way. Programs that guard secrets give up when they are refused.
+func keepCoreLimit(t Table) {
+	const limitCore = unix.RLIMIT_CORE
+	core := func(arg uint, op specs.LinuxSeccompOperator) Cond {
+		return Cond{Arg: arg, Op: op, Value: limitCore, Mask: wholeInt}
+	}
+	value := func(op specs.LinuxSeccompOperator) Cond {
+		return Cond{Arg: 2, Op: op, Mask: ^uint64(0)}
+	}
+	allow, done := Outcome{Allow: true}, Outcome{}
+	t[numbers["prlimit64"]] = []Rule{
+		{Conds: []Cond{core(1, specs.OpNotEqual)}, Outcome: allow},
+		{Conds: []Cond{core(1, specs.OpEqualTo), value(specs.OpEqualTo)}, Outcome: allow}, // only asks
+		{Conds: []Cond{core(1, specs.OpEqualTo), value(specs.OpNotEqual)}, Outcome: done},
+	}
+	t[numbers["setrlimit"]] = []Rule{
+		{Conds: []Cond{core(0, specs.OpNotEqual)}, Outcome: allow},
+		{Conds: []Cond{core(0, specs.OpEqualTo)}, Outcome: done},
+	}
+}
+
 // spareTheHost takes out of a table what would take from the host.
 func spareTheHost(t Table) {
 	enosys := Outcome{Errno: uint16(unix.ENOSYS)}
@@ -43,6 +68,7 @@ func spareTheHost(t Table) {
 		rules = append(rules, allow(level, option))
 	}
 	t[numbers["setsockopt"]] = rules
+	keepCoreLimit(t)
 }
 
 // without gives conditions of which one holds exactly when a 32-bit argument

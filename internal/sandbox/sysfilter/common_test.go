@@ -32,6 +32,10 @@ func TestDefault_LeavesTheHostWhatIsTheHosts(t *testing.T) {
 		{"of port sharers", unix.SYS_SETSOCKOPT, [6]uint64{3, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF}, eperm},
 		{"reuse of an address", unix.SYS_SETSOCKOPT, [6]uint64{3, unix.SOL_SOCKET, unix.SO_REUSEADDR}, allow},
 		{"share of a port", unix.SYS_SETSOCKOPT, [6]uint64{3, unix.SOL_SOCKET, unix.SO_REUSEPORT}, allow},
+		{"another limit", unix.SYS_PRLIMIT64, [6]uint64{0, unix.RLIMIT_NOFILE, 1}, allow},
+		{"what the limit of cores is", unix.SYS_PRLIMIT64, [6]uint64{0, unix.RLIMIT_CORE, 0, 1}, allow},
+		{"another limit of cores", unix.SYS_PRLIMIT64, [6]uint64{0, unix.RLIMIT_CORE, 1}, Outcome{}},
+		{"the same, wide", unix.SYS_PRLIMIT64, [6]uint64{0, 1<<32 | unix.RLIMIT_CORE, 1 << 32}, Outcome{}},
 		{"26 of another level", unix.SYS_SETSOCKOPT, [6]uint64{3, unix.IPPROTO_TCP, 26}, allow},
 	} {
 		if got := run(native, tc.nr, tc.args); got != want(tc.want) {

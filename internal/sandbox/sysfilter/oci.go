@@ -34,8 +34,8 @@ func (t Table) OCI() (*specs.LinuxSeccomp, error) {
 	always := map[Outcome][]string{}
 	for _, nr := range slices.Sorted(maps.Keys(t)) {
 		call := slices.Sorted(slices.Values(names[nr]))[:1]
-		for _, r := range t[nr] {
-			if r.Outcome != t[nr][0].Outcome {
+		for i, r := range t[nr] {
+			if slices.ContainsFunc(t[nr][:i], func(o Rule) bool { return o.Outcome != r.Outcome && !o.excludes(r) }) {
 				// The order of rules means nothing to a runtime.
 				return nil, fmt.Errorf("sysfilter: %s has rules with different outcomes", call[0])
 			}
@@ -69,6 +69,17 @@ func syscallRule(names []string, o Outcome, args []specs.LinuxSeccompArg) specs.
 		s.Action, s.ErrnoRet = specs.ActErrno, new(uint(o.Errno))
 	}
 	return s
+}
+
+// excludes reports whether two rules never apply to the same call, because one
+// wants an argument equal to what the other wants it not to be.
+func (r Rule) excludes(o Rule) bool {
+	return slices.ContainsFunc(r.Conds, func(a Cond) bool {
+		return slices.ContainsFunc(o.Conds, func(b Cond) bool {
+			opposite := a.Op == specs.OpEqualTo && b.Op == specs.OpNotEqual || a.Op == specs.OpNotEqual && b.Op == specs.OpEqualTo
+			return opposite && a.Arg == b.Arg && a.Mask == b.Mask && a.Value == b.Value
+		})
+	})
 }
 
 // alternatives writes conditions, all of which must hold, as lists of
