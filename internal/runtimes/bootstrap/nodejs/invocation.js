@@ -44,16 +44,28 @@ function fail(id, error) {
   sendWith(T.ERROR, { id }, JSON.stringify(errors.response(error)));
 }
 
-function baseContext(meta) {
-  const env = process.env;
-  if (meta.trace) env._X_AMZN_TRACE_ID = meta.trace;
-  else delete env._X_AMZN_TRACE_ID;
+// What of the context is the function's, not the invocation's. A variable is
+// looked up in the process's environment whenever it is read: these five took
+// as long as the parsing of a small event.
+let ofFunction = null;
+
+function readFunction(env) {
   return {
     functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
     functionName: env.AWS_LAMBDA_FUNCTION_NAME,
     memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
     logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+  };
+}
+
+function baseContext(meta) {
+  const env = process.env;
+  if (meta.trace) env._X_AMZN_TRACE_ID = meta.trace;
+  else delete env._X_AMZN_TRACE_ID;
+  ofFunction ??= readFunction(env);
+  return {
+    ...ofFunction,
     clientContext: meta.clientContext ? JSON.parse(meta.clientContext) : undefined,
     identity: undefined,
     invokedFunctionArn: meta.arn,
