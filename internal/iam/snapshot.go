@@ -242,7 +242,15 @@ func (s *snapshot) with(changes []change, rev int64) *snapshot {
 // start with root.
 func batch(root string, changes []change) (state.Batch, error) {
 	var b state.Batch
+	grows := 0
 	for _, c := range changes {
+		if c.before != nil {
+			old, err := json.Marshal(c.before)
+			if err != nil {
+				return b, fmt.Errorf("encode %s: %w", c.before.key(), err)
+			}
+			grows -= len(old)
+		}
 		if c.before != nil && (c.after == nil || c.after.key() != c.before.key()) {
 			b.Ops = append(b.Ops, state.Op{Key: root + c.before.key(), IfRev: c.before.revision()})
 		}
@@ -258,7 +266,11 @@ func batch(root string, changes []change) (state.Batch, error) {
 			op.IfRev = c.before.revision()
 		}
 		b.Ops = append(b.Ops, op)
+		grows += len(value)
 	}
+	// Taking rights away works on a full disk too: a status is a few letters
+	// longer when it says no.
+	b.Frees = len(changes) > 0 && grows <= 16
 	return b, nil
 }
 

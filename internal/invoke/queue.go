@@ -160,12 +160,20 @@ func (q *queue) claimAll(ctx, alive context.Context, queues []string) (got int, 
 			got += claimed
 			if err != nil && ctx.Err() == nil {
 				failed = true
-				q.cfg.Log.ErrorContext(ctx, "claim events", "queue", name, "error", err)
+				q.cfg.Log.Log(ctx, faultLevel(err), "claim events", "queue", name, "error", err)
 			}
 		})
 	}
 	wg.Wait()
 	return got, failed
+}
+
+// faultLevel: of a full disk the store tells, once.
+func faultLevel(err error) slog.Level {
+	if errors.Is(err, state.ErrFull) {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
 }
 
 // reserve takes up to n workers; none are left when it returns 0.
@@ -437,7 +445,7 @@ func (q *queue) settle(ctx context.Context, j *job, s state.Settle) bool {
 		if errors.Is(err, state.ErrReceipt) {
 			continue // a newer delivery may have brought a newer receipt
 		}
-		q.cfg.Log.LogAttrs(ctx, slog.LevelError, "settle event", slog.String("queue", j.delivery.Queue), slog.Any("error", err))
+		q.cfg.Log.LogAttrs(ctx, faultLevel(err), "settle event", slog.String("queue", j.delivery.Queue), slog.Any("error", err))
 		return false
 	}
 	return false

@@ -223,6 +223,7 @@ func (t *transaction) drop(docKey string) { t.dropIf(docKey, state.Any) }
 
 func (t *transaction) dropIf(docKey string, ifRev int64) {
 	t.batch.Ops = append(t.batch.Ops, state.Op{Key: docKey, IfRev: ifRev})
+	t.batch.Frees = true // what else changes counts down
 }
 
 // commit writes everything. The error wraps state.ErrConflict when somebody

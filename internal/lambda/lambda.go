@@ -131,14 +131,26 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, cache: newCache(cfg.CacheSize)}, nil
 }
 
+// fullPause is between two looks at a disk that was full.
+const fullPause = time.Second
+
 // Run drops cached functions that other processes change, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		// The revision of a write of our own is where watching starts: without
 		// it the whole history would be replayed at every start.
-		rev, err := s.cfg.State.Commit(ctx, state.Batch{Ops: []state.Op{{Key: watchKey, Value: []byte("{}"), IfRev: state.Any}}})
+		rev, err := s.cfg.State.Commit(ctx, state.Batch{Frees: true, Ops: []state.Op{{Key: watchKey, Value: []byte("{}"), IfRev: state.Any}}})
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, state.ErrFull) {
+			// Until there is room nothing is kept for long.
+			s.cache.clear()
+			select {
+			case <-ctx.Done():
+			case <-time.After(fullPause):
+			}
+			continue
 		}
 		if err != nil {
 			return err

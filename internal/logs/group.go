@@ -68,7 +68,7 @@ func (s *Service) DeleteLogGroup(ctx context.Context, in *logsapi.DeleteLogGroup
 	}
 	// The group's document goes first and takes the name with it. What a crash
 	// leaves behind belongs to an id that nobody can name, and collect finds it.
-	_, err = s.cfg.State.Commit(ctx, state.Batch{Ops: []state.Op{
+	_, err = s.cfg.State.Commit(ctx, state.Batch{Frees: true, Ops: []state.Op{
 		{Key: g.place.key(g.Name), IfRev: g.rev},
 		{Key: goneRoot + g.ID, Value: []byte("{}"), IfRev: state.Any},
 	}})

@@ -259,6 +259,7 @@ func (s *Service) DeleteBucket(ctx context.Context, in *s3api.DeleteBucketReques
 			return nil, err
 		}
 		err = s.commitBucket(ctx, name, state.Batch{
+			Frees: true,
 			Empty: []string{spaceObjects(b.ID), spaceVersions(b.ID)},
 			Ops: []state.Op{
 				{Key: bucketDocs + name, IfRev: b.rev},

@@ -73,6 +73,7 @@ func (s *Service) remove(ctx context.Context, bucket, owner string, r removal) (
 		if c.latest == nil {
 			return nil
 		}
+		c.batch.Frees = true
 		gone := &version{Seq: c.next()}
 		if err := c.dropLatest(ctx); err != nil {
 			return err
@@ -95,6 +96,7 @@ func (c *change) removeVersion(ctx context.Context, r *removal, done *removed) e
 		return nil
 	}
 	done.marker = v.Marker
+	c.batch.Frees = true
 	seq := c.next()
 	switch {
 	case v == c.latest:

@@ -364,7 +364,7 @@ func (s *Service) AbortMultipartUpload(ctx context.Context, in *s3api.AbortMulti
 // abort ends an upload: from here on no part can join it, so that what sweep
 // finds is all there is.
 func (s *Service) abort(ctx context.Context, bucketID, key, id string, rev int64) error {
-	_, err := s.store.Commit(ctx, state.Batch{Ops: []state.Op{
+	_, err := s.store.Commit(ctx, state.Batch{Frees: true, Ops: []state.Op{
 		{Space: spaceUploads(bucketID), Key: uploadRow(key, id), IfRev: rev},
 		{Space: spaceRef, Key: id + "/" + upRefOwner, IfRev: state.Any},
 		{Space: spaceSweep, Key: id, Value: []byte{'1'}, IfRev: state.Any},

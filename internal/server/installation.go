@@ -9,12 +9,19 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"davy/internal/gateway/localca"
 )
 
 // installation is the files of the data directory that belong to no engine:
 // the certificate authority and the files that AWS clients read.
-type installation struct{ dir string }
+type installation struct {
+	dir string
+	// lend runs a write on a full disk with space that was kept for that. nil:
+	// there is none.
+	lend func(write func() error) error
+}
 
 func (i installation) path(elem ...string) string {
 	return filepath.Join(append([]string{i.dir}, elem...)...)
@@ -67,14 +74,23 @@ func (i installation) clientFiles(accessID, secret, endpoint string) error {
 // profile writes one profile and leaves the others as they are.
 func (i installation) profile(name, accessID, secret, endpoint string) error {
 	credentials := fmt.Sprintf("[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", name, accessID, secret)
-	if err := keepSection(i.path("credentials"), name, credentials, 0o600); err != nil {
+	if err := i.keep("credentials", name, credentials, 0o600); err != nil {
 		return fmt.Errorf("write credentials: %w", err)
 	}
 	config := fmt.Sprintf("[profile %s]\nregion = us-east-1\nendpoint_url = %s\n", name, endpoint)
-	if err := keepSection(i.path("config"), "profile "+name, config, 0o644); err != nil {
+	if err := i.keep("config", "profile "+name, config, 0o644); err != nil {
 		return fmt.Errorf("write config: %w", err)
 	}
 	return nil
+}
+
+// keep is keepSection that may use the space kept for a full disk.
+func (i installation) keep(file, name, section string, mode fs.FileMode) error {
+	err := keepSection(i.path(file), name, section, mode)
+	if errors.Is(err, unix.ENOSPC) && i.lend != nil {
+		return i.lend(func() error { return keepSection(i.path(file), name, section, mode) })
+	}
+	return err
 }
 
 // keepSection replaces one section of an AWS configuration file and leaves the

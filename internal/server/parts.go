@@ -75,24 +75,26 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	p.closes = append(p.closes, store.Close)
-	logStore, err := sqlite.OpenLogs(ctx, sqlite.LogsConfig{Dir: in(logsDir)})
+	reserve := store.Reserve()
+	diskMetrics(&p.metrics, reserve, cfg.DataDir)
+	logStore, err := sqlite.OpenLogs(ctx, sqlite.LogsConfig{Dir: in(logsDir), Log: cfg.Log, Reserve: reserve})
 	if err != nil {
 		return nil, fmt.Errorf("open logs: %w", err)
 	}
 	p.closes = append(p.closes, logStore.Close)
 	// Two stores of bytes: each service deletes what it alone knows to be
 	// without an owner.
-	objects, err := disk.Open(disk.Config{Dir: in(objectsDir)})
+	objects, err := disk.Open(disk.Config{Dir: in(objectsDir), Room: reserve.Room, Full: reserve.Low})
 	if err != nil {
 		return nil, fmt.Errorf("open objects: %w", err)
 	}
-	packages, err := disk.Open(disk.Config{Dir: in(packagesDir)})
+	packages, err := disk.Open(disk.Config{Dir: in(packagesDir), Room: reserve.Room, Full: reserve.Low})
 	if err != nil {
 		return nil, fmt.Errorf("open packages: %w", err)
 	}
 
 	// Identity.
-	install := installation{dir: cfg.DataDir}
+	install := installation{dir: cfg.DataDir, lend: reserve.Lend}
 	ca, err := install.authority(awsDomain, cfg.Domain)
 	if err != nil {
 		return nil, err
@@ -233,7 +235,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 			operator.Path: operator.Handler(operator.Config{
 				Operations: desk, Verifier: verifier, Operator: desk.isOperator, Log: cfg.Log,
 			}),
-		}, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Log: cfg.Log,
+		}, Used: identity.Used, Domain: cfg.Domain, Version: cfg.Version, Told: isFull, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err

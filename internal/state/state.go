@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -102,6 +103,15 @@ type Batch struct {
 	Ops    []Op
 	Send   []Msg
 	Settle []Settle
+	// Frees says that the batch makes room, now or by what follows it, though
+	// it writes something as well: it is stored on a full disk as long as an
+	// engine can. One that only deletes and settles need not say so.
+	Frees bool
+}
+
+// MakesRoom reports whether the batch leaves less stored than there was.
+func (b *Batch) MakesRoom() bool {
+	return b.Frees || len(b.Send) == 0 && !slices.ContainsFunc(b.Ops, func(op Op) bool { return op.Value != nil })
 }
 
 // MaxBatch limits the entries of each list of a Batch.

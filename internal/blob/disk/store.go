@@ -38,11 +38,18 @@ const tmp = "tmp"
 // Config says where a store lives.
 type Config struct {
 	Dir string // required; made if missing
+	// Room returns an error when there is no space for new blobs, and is asked
+	// before each. nil: there is always.
+	Room func() error
+	// Full is told of a write that met a full disk. nil: nobody is.
+	Full func(error)
 }
 
 // Store is a blob.Store in a directory.
 type Store struct {
-	dir string
+	dir    string
+	room   func() error
+	onFull func(error)
 
 	mu    sync.Mutex
 	shard byte // where new blobs go
@@ -60,7 +67,7 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("open blob store: %w", full(err))
 		}
 	}
-	s := &Store{dir: cfg.Dir, syncs: map[byte]*dirSync{}}
+	s := &Store{dir: cfg.Dir, room: cfg.Room, onFull: cfg.Full, syncs: map[byte]*dirSync{}}
 	left, err := os.ReadDir(filepath.Join(cfg.Dir, tmp))
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
@@ -83,16 +90,21 @@ func (s *Store) Create(ctx context.Context) (blob.Writer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if s.room != nil {
+		if err := s.room(); err != nil {
+			return nil, fmt.Errorf("create blob: %w: %w", blob.ErrFull, err)
+		}
+	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	ds, err := s.place()
 	if err != nil {
-		return nil, fmt.Errorf("create blob: %w", full(err))
+		return nil, fmt.Errorf("create blob: %w", s.full(err))
 	}
 	id := blob.ID(hex.EncodeToString(append([]byte{ds.shard}, raw[:]...)))
 	f, err := os.OpenFile(filepath.Join(s.dir, tmp, string(id)), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("create blob: %w", full(err))
+		return nil, fmt.Errorf("create blob: %w", s.full(err))
 	}
 	return &writer{store: s, id: id, f: f, dir: ds}, nil
 }
@@ -210,6 +222,15 @@ type reader struct {
 }
 
 func (r reader) Size() int64 { return r.size }
+
+// full is the function full, and tells who wants to know.
+func (s *Store) full(err error) error {
+	err = full(err)
+	if s.onFull != nil && errors.Is(err, blob.ErrFull) {
+		s.onFull(err)
+	}
+	return err
+}
 
 // full turns the errors of a full disk into blob.ErrFull.
 func full(err error) error {

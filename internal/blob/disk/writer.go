@@ -37,7 +37,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.f.Write(p)
 	w.size += int64(n)
 	if err != nil {
-		return n, fmt.Errorf("write blob: %w", full(err))
+		return n, fmt.Errorf("write blob: %w", w.store.full(err))
 	}
 	if w.size-w.begun >= writeback {
 		// A hint: an error would come again, and count, at the sync.
@@ -54,7 +54,7 @@ func (w *writer) Commit() (blob.ID, error) {
 	}
 	if err := w.commit(); err != nil {
 		w.Abort()
-		return "", fmt.Errorf("commit blob: %w", full(err))
+		return "", fmt.Errorf("commit blob: %w", w.store.full(err))
 	}
 	w.done = true
 	return w.id, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	codes "modernc.org/sqlite/lib"
@@ -204,7 +205,16 @@ func (c *committer) commit(group []*request) {
 	if len(group) == 0 {
 		return
 	}
+	if group = c.admit(group); len(group) == 0 {
+		return
+	}
 	err := c.transaction(group)
+	if errors.Is(err, state.ErrFull) {
+		c.s.reserve.Low(err)
+		if len(group) == 1 && c.mayBorrow(group[0]) {
+			err = c.s.reserve.Lend(func() error { return c.transaction(group) })
+		}
+	}
 	if err != nil && len(group) > 1 && !errors.Is(err, state.ErrUnknown) {
 		for _, r := range group {
 			c.commit([]*request{r})
@@ -217,6 +227,32 @@ func (c *committer) commit(group []*request) {
 		}
 		r.done <- r.res
 	}
+}
+
+// admit refuses what takes space while the disk has none, and returns the rest.
+func (c *committer) admit(group []*request) []*request {
+	full := c.s.reserve.Room()
+	if full == nil {
+		return group
+	}
+	return slices.DeleteFunc(group, func(r *request) bool {
+		if c.mayBorrow(r) {
+			return false
+		}
+		r.done <- result{err: full}
+		return true
+	})
+}
+
+// mayBorrow tells whether a request may be stored in the space that is kept
+// for a full disk. To deliver a message, perhaps again and again, is only the
+// way to be rid of it: half of the space is for what makes room at once.
+func (c *committer) mayBorrow(r *request) bool {
+	if r.batch != nil && !r.batch.MakesRoom() {
+		return false
+	}
+	again := r.receive != nil || r.batch != nil && slices.ContainsFunc(r.batch.Settle, func(s state.Settle) bool { return !s.Delete })
+	return !again || c.s.reserve.half()
 }
 
 // group is a transaction in progress.

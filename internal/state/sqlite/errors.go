@@ -35,7 +35,9 @@ func classify(err error) error {
 		return err
 	}
 	switch {
-	case code(err) == codes.SQLITE_FULL, e.Code() == codes.SQLITE_IOERR_SHMSIZE:
+	case code(err) == codes.SQLITE_FULL, e.Code() == codes.SQLITE_IOERR_SHMSIZE, e.Code() == codes.SQLITE_IOERR_IN_PAGE:
+		// The last two: the log's index is a file in shared memory, and the
+		// disk had no block for a page of it.
 		return fmt.Errorf("%w: %w", state.ErrFull, err)
 	case code(err) == codes.SQLITE_CORRUPT, code(err) == codes.SQLITE_NOTADB:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)

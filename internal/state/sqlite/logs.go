@@ -22,6 +22,8 @@ import (
 type LogsConfig struct {
 	Dir string       // required; made if missing
 	Log *slog.Logger // nil: discard
+	// Reserve is space kept for deletions ([Store.Reserve]). nil: none.
+	Reserve *Reserve
 
 	unsafeSync string // weakens synchronous=FULL, for tests of meaning
 }
@@ -39,6 +41,8 @@ type Logs struct {
 	sync  string // synchronous of each file
 	log   *slog.Logger
 	codec *blockCodec
+
+	reserve *Reserve
 
 	mu       sync.RWMutex // guards closed and days
 	closed   bool
@@ -141,7 +145,7 @@ func OpenLogs(ctx context.Context, cfg LogsConfig) (_ *Logs, err error) {
 		return nil, fmt.Errorf("open logs: %w", err)
 	}
 	l := &Logs{
-		dir: cfg.Dir, sync: cmp.Or(cfg.unsafeSync, "FULL"), log: cfg.Log, days: map[string]*day{}, open: map[openKey]*openBlock{},
+		dir: cfg.Dir, sync: cmp.Or(cfg.unsafeSync, "FULL"), log: cfg.Log, reserve: cfg.Reserve, days: map[string]*day{}, open: map[openKey]*openBlock{},
 		requests: make(chan *logRequest, 256), stopped: make(chan struct{}),
 	}
 	if l.codec, err = newBlockCodec(); err != nil {
@@ -163,6 +167,12 @@ func OpenLogs(ctx context.Context, cfg LogsConfig) (_ *Logs, err error) {
 	newest := slices.Sorted(maps.Keys(l.days))
 	for _, name := range newest[max(0, len(newest)-17):] {
 		seq, err := l.days[name].prepare(ctx)
+		if errors.Is(err, state.ErrFull) {
+			err = l.reserve.Lend(func() (err error) {
+				seq, err = l.days[name].prepare(ctx)
+				return err
+			})
+		}
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open logs %s: %w", name, err), l.closeDays())
 		}
@@ -309,7 +319,11 @@ func (l *Logs) run(ctx context.Context) {
 			l.append(ctx, group)
 		}
 		if drop != nil {
-			drop.done <- l.drop(ctx, drop.drop, drop.to)
+			err := l.drop(ctx, drop.drop, drop.to)
+			if errors.Is(err, state.ErrFull) {
+				err = l.reserve.Lend(func() error { return l.drop(ctx, drop.drop, drop.to) })
+			}
+			drop.done <- err
 		}
 	}
 }
@@ -317,6 +331,12 @@ func (l *Logs) run(ctx context.Context) {
 // append stores the events of several callers, a transaction a day. A caller
 // fails when a day of its events does.
 func (l *Logs) append(ctx context.Context, group []*logRequest) {
+	if err := l.reserve.Room(); err != nil {
+		for _, r := range group {
+			r.done <- err
+		}
+		return
+	}
 	now := time.Now()
 	l.seq = max(l.seq, now.UnixNano())
 	byDay := map[string]map[openKey][]state.LogEvent{}
@@ -339,6 +359,9 @@ func (l *Logs) append(ctx context.Context, group []*logRequest) {
 	failed := map[*logRequest]error{}
 	for name, streams := range byDay {
 		if err := l.appendDay(ctx, name, streams); err != nil {
+			if errors.Is(err, state.ErrFull) {
+				l.reserve.Low(err)
+			}
 			for _, r := range users[name] {
 				failed[r] = err
 			}

@@ -36,11 +36,12 @@ type Config struct {
 // Store is a state.Store in one SQLite file. It owns the lock of its data
 // directory and one goroutine until Close.
 type Store struct {
-	log    *slog.Logger
-	lock   *os.File
-	writer *sql.DB
-	reader *sql.DB
-	reads  statements
+	log     *slog.Logger
+	lock    *os.File
+	reserve *Reserve
+	writer  *sql.DB
+	reader  *sql.DB
+	reads   statements
 
 	journal     string // journal_mode in force
 	synchronous int    // synchronous in force
@@ -120,7 +121,21 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if s.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if s.reserve, err = openReserve(cfg.Dir, cfg.Log); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
+	}
 	c, err := s.open(ctx, cfg)
+	if errors.Is(err, state.ErrFull) {
+		err = s.reserve.Lend(func() error {
+			if err := s.closeFiles(); err != nil {
+				return err
+			}
+			s.reads, s.reader, s.writer = statements{}, nil, nil
+			var err error
+			c, err = s.open(ctx, cfg)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
 	}
@@ -176,8 +191,15 @@ func (s *Store) Close() error {
 	return err
 }
 
+// Reserve is the space that is kept for when the disk is full.
+func (s *Store) Reserve() *Reserve { return s.reserve }
+
 // release closes what Open opened.
 func (s *Store) release() error {
+	return errors.Join(s.closeFiles(), s.reserve.close(), s.lock.Close())
+}
+
+func (s *Store) closeFiles() error {
 	var errs []error
 	if s.reader != nil {
 		errs = append(errs, s.reads.close(), s.reader.Close())
@@ -185,7 +207,7 @@ func (s *Store) release() error {
 	if s.writer != nil {
 		errs = append(errs, s.writer.Close())
 	}
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(errs...)
 }
 
 // now is the time in nanoseconds. It never goes back, so what was made visible
