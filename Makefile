@@ -29,6 +29,8 @@ gate:
 		if [ -n "$$out" ]; then echo "not formatted with gofumpt:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./cmd/davy && CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./internal/sandbox/... || exit 1; done
 
 unit:
 	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
