@@ -60,6 +60,7 @@ var plan = []step{
 var skips = []string{
 	"cgroup-service TestUnwritable_IsSaid", // has a step of its own
 	"cgroup-service TestSweepOthers",       // is about version 1
+	"TestQuota_BelowASmallerOne",           // as well
 	"DeviceWithoutRoot",                    // of ordinary users
 	"PeakStartsAnew",                       // Linux 6.12
 	"TestLandlock_",                        // some want more of Landlock than Linux 6.1 has
