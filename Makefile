@@ -46,7 +46,7 @@ sdk: build
 
 # Real servers under load, also killed in the middle of it: counted afterwards.
 load: build
-	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) $(GO) test ./test/load -count=1
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) $(GO) test ./test/load ./test/fulldisk -count=1
 
 # The same load again and again, for SOAK.
 SOAK ?= 30m

@@ -36,7 +36,7 @@ func runDoctor(ctx context.Context, args []string, stdout, stderr io.Writer) err
 		defer driver.Close()
 	}
 	found := doctor.Examine(ctx, doctor.Config{
-		Root: "/", UID: os.Geteuid(), Driver: driver, DriverErr: driverErr, Runtimes: store,
+		Data: existing(*data), Root: "/", UID: os.Geteuid(), Driver: driver, DriverErr: driverErr, Runtimes: store,
 	})
 	fmt.Fprintf(stdout, "davy %s\n\n", versionString())
 	if !doctor.Print(stdout, found) {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"davy/internal/runtimes"
 	"davy/internal/sandbox"
 	"davy/internal/sandbox/oci"
@@ -27,6 +29,9 @@ type Finding struct {
 
 // Config says what to look at.
 type Config struct {
+	// Data is a directory of the file system that data lies on. Empty: not
+	// looked at.
+	Data string
 	// Root is the file system looked at; "/" outside tests.
 	Root string
 	UID  int
@@ -44,10 +49,33 @@ func Examine(ctx context.Context, cfg Config) []Finding {
 		cgroups(cfg.Root),
 		seccomp(cfg.Root),
 	}
+	if cfg.Data != "" {
+		found = append(found, disk(cfg.Data))
+	}
 	found = append(found, sandboxes(cfg)...)
 	found = append(found, wayOut(cfg)...)
 	found = append(found, ociRuntimes(ctx, cfg.UID))
 	return append(found, runtimesOf(cfg.Runtimes.List(ctx))...)
+}
+
+// roomy is what a disk should have free: below it the launcher stops /tmp of
+// functions from growing, and what takes space is soon refused.
+const roomy = 256 << 20
+
+// disk says how much room the data has.
+func disk(dir string) Finding {
+	f := Finding{What: "disk"}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		f.State, f.Fix = fmt.Sprintf("%s: %v", dir, err), "choose another --data-dir"
+		return f
+	}
+	free := int64(st.Bavail) * st.Bsize
+	f.OK, f.State = free >= roomy, fmt.Sprintf("%d MiB free at %s", free>>20, dir)
+	if !f.OK {
+		f.Fix = "delete what is not needed: uploads are refused and functions get ENOSPC on a full disk"
+	}
+	return f
 }
 
 // ociRuntimes says what --sandbox oci could use. None is needed.
