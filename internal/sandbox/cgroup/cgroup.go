@@ -113,6 +113,9 @@ func Open(cfg Config) (*Tree, error) {
 	if err := t.limitAllSockets(); err != nil {
 		t.missing = append(t.missing, fmt.Sprintf("memory of sockets: %v: all functions together can take what the host has", err))
 	}
+	if err := t.limitAllProcesses(); err != nil {
+		t.missing = append(t.missing, fmt.Sprintf("number of processes: %v: all functions together can take the ids that the host has", err))
+	}
 	t.sweepDead()
 	return t, nil
 }

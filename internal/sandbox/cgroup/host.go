@@ -30,6 +30,29 @@ func (g *Group) limitSockets(memory int64) error {
 	return write(filepath.Join(dir, socketLimit), strconv.FormatInt(socketMemory(memory), 10))
 }
 
+// limitAllProcesses leaves the host half of the process ids that it has, and so
+// many threads: thirty functions with all that one may have would take every id
+// of a machine with 32,768.
+func (t *Tree) limitAllProcesses() error {
+	dir := t.base["pids"]
+	if t.v2 {
+		dir = t.base[""]
+	}
+	if dir == "" || !exists(filepath.Join(dir, "pids.max")) {
+		return nil
+	}
+	least := int64(0)
+	for _, file := range []string{"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"} {
+		if n, err := readInt(file); err == nil && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	if least < 2 {
+		return nil // neither can be read
+	}
+	return write(filepath.Join(dir, "pids.max"), strconv.FormatInt(least/2, 10))
+}
+
 // limitAllSockets leaves the host half of what it has for sockets, whatever the
 // groups have together. It also keeps the kernel's accounting on, which would
 // otherwise be switched with the first group and the last.
