@@ -198,10 +198,16 @@ func TestTelemetry_OverTCPIsALineAnEvent(t *testing.T) {
 	at := time.Date(2022, 10, 12, 0, 3, 50, 64e6, time.UTC)
 	tel.line(at, fromFunction, "one", false)
 	tel.line(at, fromExtension, "not asked for", false)
+	tel.line(at, fromFunction, `{"a":1}`, true)
+	tel.line(at, fromFunction, `{"a":1`, true) // cut off
+	tel.line(at, fromFunction, `{"a":1}`, false)
 	tel.emit(at, "platform.fault", "two")
 	r := bufio.NewReader(<-l.conns)
 	for _, want := range []string{
 		`{"time":"2022-10-12T00:03:50.064Z","type":"function","record":"one"}`,
+		`{"time":"2022-10-12T00:03:50.064Z","type":"function","record":{"a":1}}`,
+		`{"time":"2022-10-12T00:03:50.064Z","type":"function","record":"{\"a\":1"}`,
+		`{"time":"2022-10-12T00:03:50.064Z","type":"function","record":"{\"a\":1}"}`,
 		`{"time":"2022-10-12T00:03:50.064Z","type":"platform.fault","record":"two"}`,
 	} {
 		if got, err := r.ReadString('\n'); err != nil || got != want+"\n" {
