@@ -62,6 +62,7 @@ func parseServe(args []string, stderr io.Writer) (*serveSettings, error) {
 	fs.StringVar(&s.Server.RootSecretKey, "root-secret-key", "", "its `secret`")
 	fs.StringVar(&s.Server.RuntimesDir, "runtimes", "", "`directory` of installed runtimes (default DIR/runtimes)")
 	fs.IntVar(&s.Server.Concurrency, "concurrency", 1000, "concurrent executions of the account in a region")
+	fs.IntVar(&s.Server.MemoryReserve, "memory-reserve", 0, "`MiB` of the machine's memory that no new environment may take; 0: a twentieth of it, 64 to 2048")
 	fs.IntVar(&s.Server.PoolMemory, "pool-memory", 512, "`MiB` that booted runtimes may hold which wait for cold starts; 0: none wait")
 	s.Sandbox.flags(fs)
 	egressFlags(fs, &s.Server.Egress)
@@ -115,6 +116,8 @@ func (s *serveSettings) check() error {
 		return fmt.Errorf("--root-access-key %q: want letters, digits and _, at most 128", s.Server.RootAccessKey)
 	case s.Server.RootSecretKey != "" && !secretKeyForm.MatchString(s.Server.RootSecretKey):
 		return errors.New("--root-secret-key: want 1 to 128 ASCII characters without spaces")
+	case s.Server.MemoryReserve < 0 || s.Server.MemoryReserve > 1<<24:
+		return fmt.Errorf("--memory-reserve %d: want 0 to %d", s.Server.MemoryReserve, 1<<24)
 	case s.Server.PoolMemory < 0 || s.Server.PoolMemory > 1<<20:
 		return fmt.Errorf("--pool-memory %d: want 0 to %d", s.Server.PoolMemory, 1<<20)
 	case s.Server.Concurrency < 1:

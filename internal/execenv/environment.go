@@ -60,6 +60,9 @@ type environment struct {
 
 	left leftTmp // by its last process
 
+	grown func()        // the memory promised to it is in use, or not needed
+	gone  chan struct{} // closed when nothing of it is left
+
 	extensions []string    // programs of the external ones
 	phase      string      // of the present or the last init
 	initBegan  time.Time   // likewise
@@ -91,9 +94,10 @@ func (es *Environments) newEnvironment(fl *fleet, f Function) *environment {
 		rec:  &recorder{sink: es.cfg.Logs, stream: stream, ctx: es.ctx, format: logFormatOf(f)},
 		jobs: make(chan job, 1), quit: make(chan struct{}),
 		release: func() {},
-		pause:   es.cfg.FreezeAfter,
-		booted:  func() {},
-		phase:   phaseInit,
+		grown:   func() {}, gone: make(chan struct{}),
+		pause:  es.cfg.FreezeAfter,
+		booted: func() {},
+		phase:  phaseInit,
 	}
 	e.busy.Store(true)
 	return e
@@ -168,6 +172,8 @@ func (e *environment) stop() {
 	e.shutdown(reasonSpindown)
 	e.dropTmp()
 	e.release()
+	e.grown()
+	close(e.gone)
 	e.fleet.ended(e)
 }
 

@@ -53,6 +53,12 @@ type Config struct {
 	PoolMemory int64        // bytes that booted runtimes without a function may hold; 0: no pool
 	Observer   Observer     // nil: nobody
 	Log        *slog.Logger // nil: discard
+	// Memory tells how many bytes of memory the machine could give to new
+	// processes, and has. nil: as the kernel says. No environment begins that
+	// would leave less than MemoryReserve bytes; 0: a twentieth of it all,
+	// 64 MiB to 2 GiB.
+	Memory        func() (available, total int64, err error)
+	MemoryReserve int64
 }
 
 // Environments are all execution environments of this node. Safe for
@@ -73,6 +79,7 @@ type Environments struct {
 	patience patience
 	pool     *pool // nil: none
 	imports  importTable
+	room     room
 
 	mu     sync.Mutex
 	fleets map[string]*fleet // by function and version
@@ -101,6 +108,9 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Memory == nil {
+		cfg.Memory = machineMemory
+	}
 	if cfg.Observer == nil {
 		cfg.Observer = deaf{}
 	}
@@ -110,6 +120,7 @@ func New(ctx context.Context, cfg Config) (*Environments, error) {
 		turns:    make(chan struct{}, runtime.NumCPU()),
 		patience: usualPatience(),
 		fleets:   map[string]*fleet{}, all: map[*environment]struct{}{},
+		room: room{memory: cfg.Memory, reserve: cfg.MemoryReserve, log: cfg.Log},
 	}
 	es.ctx, es.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if es.pool = newPool(es, cfg.PoolMemory); es.pool != nil {

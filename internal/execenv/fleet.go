@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"davy/internal/runtimes"
@@ -29,6 +30,7 @@ type fleet struct {
 	waiting  []*waiter
 	starting int // for an invocation
 	linger   linger
+	need     atomic.Int64 // bytes of memory that one was seen to have at most
 
 	keep kept // provisioned concurrency
 }

@@ -338,7 +338,9 @@ func (e *environment) measure(p *process) {
 	e.measured = time.Now()
 	if u, err := p.sb.Usage(e.es.ctx); err == nil {
 		e.peak = max(e.peak, u.MemoryPeakBytes)
+		e.fleet.saw(e.peak)
 	}
+	e.grown()
 }
 
 func (e *environment) maxUsedMB() int64 {

@@ -249,19 +249,30 @@ func provisionFailure(err error) string {
 	switch {
 	case errors.Is(err, errRole):
 		return "The role defined for the function cannot be assumed by Lambda."
+	case errors.Is(err, ErrNoMemory):
+		return noMemoryReason
 	case errors.Is(err, ErrRuntime):
 		return err.Error()
 	}
 	return "INTERNAL_ERROR"
 }
 
-// turn waits until an environment that is kept ready may begin: there are never
-// more beginning than processors, so that invocations do not wait behind them.
-// It reports false when it is not needed any more. done is for calling when the
+// turn waits until an environment may begin. Of those that are kept ready there
+// are never more beginning than processors, so that invocations do not wait
+// behind them. It reports false when it is not needed any more, or the machine
+// has no memory for it. done is for calling when the
 // init phase is over.
 func (e *environment) turn() (done func(), ok bool) {
 	if !e.provisioned {
-		return func() {}, true
+		if err := e.es.roomFor(e); err != nil {
+			e.fleet.startFailed(e, err)
+			return nil, false
+		}
+		return func() {
+			if e.fleet.need.Load() <= guessNeed {
+				e.grown() // as far as is known: others have not needed more
+			}
+		}, true
 	}
 	select {
 	case e.es.turns <- struct{}{}:
@@ -269,12 +280,20 @@ func (e *environment) turn() (done func(), ok bool) {
 		e.fleet.startFailed(e, ErrClosed)
 		return nil, false
 	}
-	done = func() { <-e.es.turns }
+	over := func() { <-e.es.turns }
 	if !e.fleet.needed(e) {
-		done()
+		over()
 		return nil, false
 	}
-	return done, true
+	if err := e.es.roomFor(e); err != nil {
+		over()
+		e.fleet.startFailed(e, err)
+		return nil, false
+	}
+	return func() {
+		over()
+		e.grown() // as far as it will before its first invocation
+	}, true
 }
 
 // initLimit is how long the init phase may take.

@@ -201,7 +201,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 		Driver: cfg.Driver, Runtimes: installed, Code: code, Credentials: sessions{identity},
 		Logs: sink, Door: inside, Egress: egress, TrustCA: true, Suffixes: []string{awsDomain},
 		Starter:    func() (string, error) { return installed.Program(starter.File) },
-		PoolMemory: int64(cfg.PoolMemory) << 20, Observer: meter, Log: cfg.Log,
+		PoolMemory: int64(cfg.PoolMemory) << 20, MemoryReserve: int64(cfg.MemoryReserve) << 20, Observer: meter, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start environments: %w", err)

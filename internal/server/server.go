@@ -34,6 +34,7 @@ type Config struct {
 	RootAccessKey string // empty: generated at the first start
 	RootSecretKey string
 	Concurrency   int // concurrent executions of an account in a region
+	MemoryReserve int // MiB of the machine's memory that no new environment may take; 0: a twentieth of it, 64 to 2048
 	PoolMemory    int // MiB that booted runtimes without a function may hold; 0: none are kept
 	Egress        Egress
 	Drain         time.Duration
