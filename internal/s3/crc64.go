@@ -32,7 +32,7 @@ var tablesOfNVME = sync.OnceValue(func() *nvmeTables {
 
 // nvmeHash is CRC-64/NVME. A step of a table-driven CRC waits for the one
 // before it, so bodies are summed in three lanes, whose steps don't wait for
-// one another, and the lanes' sums joined.
+// one another, and the lanes' sums joined; or not by tables, see foldNVME.
 type nvmeHash struct{ sum uint64 }
 
 func newNVME() hash.Hash { return &nvmeHash{} }
@@ -40,14 +40,20 @@ func newNVME() hash.Hash { return &nvmeHash{} }
 // Write implements io.Writer.
 func (h *nvmeHash) Write(p []byte) (int, error) {
 	n := len(p)
-	if n >= 3*laneSize {
+	h.sum, p = foldNVME(h.sum, p)
+	h.sum = sumNVME(h.sum, p)
+	return n, nil
+}
+
+// sumNVME sums by tables.
+func sumNVME(sum uint64, p []byte) uint64 {
+	if len(p) >= 3*laneSize {
 		t := tablesOfNVME()
 		for ; len(p) >= 3*laneSize; p = p[3*laneSize:] {
-			h.sum = t.lanes(h.sum, p[:laneSize], p[laneSize:2*laneSize], p[2*laneSize:3*laneSize])
+			sum = t.lanes(sum, p[:laneSize], p[laneSize:2*laneSize], p[2*laneSize:3*laneSize])
 		}
 	}
-	h.sum = crc64.Update(h.sum, nvme, p)
-	return n, nil
+	return crc64.Update(sum, nvme, p)
 }
 
 // lanes appends three pieces of laneSize to what sum is of.

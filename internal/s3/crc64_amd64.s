@@ -1,0 +1,51 @@
+#include "textflag.h"
+
+// func fold(acc *[8]uint64, p []byte, by *[2]uint64)
+TEXT ·fold(SB), NOSPLIT, $0-40
+	MOVQ acc+0(FP), DI
+	MOVQ p_base+8(FP), SI
+	MOVQ p_len+16(FP), CX
+	MOVQ by+32(FP), DX
+	MOVOU (DX), X8
+	MOVOU 0(DI), X0
+	MOVOU 16(DI), X1
+	MOVOU 32(DI), X2
+	MOVOU 48(DI), X3
+	SHRQ $6, CX
+	JZ   done
+
+block:
+	MOVO X0, X4
+	MOVO X1, X5
+	MOVO X2, X6
+	MOVO X3, X7
+	PCLMULQDQ $0x00, X8, X0
+	PCLMULQDQ $0x00, X8, X1
+	PCLMULQDQ $0x00, X8, X2
+	PCLMULQDQ $0x00, X8, X3
+	PCLMULQDQ $0x11, X8, X4
+	PCLMULQDQ $0x11, X8, X5
+	PCLMULQDQ $0x11, X8, X6
+	PCLMULQDQ $0x11, X8, X7
+	MOVOU 0(SI), X9
+	MOVOU 16(SI), X10
+	MOVOU 32(SI), X11
+	MOVOU 48(SI), X12
+	PXOR X4, X0
+	PXOR X5, X1
+	PXOR X6, X2
+	PXOR X7, X3
+	PXOR X9, X0
+	PXOR X10, X1
+	PXOR X11, X2
+	PXOR X12, X3
+	ADDQ $64, SI
+	DECQ CX
+	JNZ  block
+
+done:
+	MOVOU X0, 0(DI)
+	MOVOU X1, 16(DI)
+	MOVOU X2, 32(DI)
+	MOVOU X3, 48(DI)
+	RET
