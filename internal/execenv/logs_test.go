@@ -88,7 +88,7 @@ func TestLogs_Lines(t *testing.T) {
 				maskedInit, maskedStart,
 				"TIME\tID\tERROR\tUncaught Exception \t" + `{"errorType":"Error","errorMessage":"bad","stack":[]}` + "\n",
 				"RequestId: ID Error: Runtime exited with error: exit status 129\nRuntime.ExitError\n",
-				maskedEnd, maskedCold + "Status: error\tError Type: Runtime.ExitError\t\n",
+				maskedEnd, maskedCold + "Status: error\tError Type: Runtime.ExitError\n",
 			},
 		},
 		{
@@ -97,7 +97,7 @@ func TestLogs_Lines(t *testing.T) {
 			want: []string{
 				maskedInit, maskedStart, "TIME\tID\tINFO\tlast words\n",
 				"RequestId: ID Error: Runtime exited with error: exit status 3\nRuntime.ExitError\n",
-				maskedEnd, maskedCold + "Status: error\tError Type: Runtime.ExitError\t\n",
+				maskedEnd, maskedCold + "Status: error\tError Type: Runtime.ExitError\n",
 			},
 		},
 		{
@@ -106,7 +106,7 @@ func TestLogs_Lines(t *testing.T) {
 			timeout: scarce + 500*time.Millisecond,
 			want: []string{
 				maskedInit, maskedStart, "TIME\tID\tINFO\tslow\n", "TIME ID Task timed out after 5.50 seconds\n\n",
-				maskedEnd, maskedCold + "Status: timeout\t\n",
+				maskedEnd, maskedCold + "Status: timeout\n",
 			},
 		},
 		{
@@ -126,7 +126,7 @@ func TestLogs_Lines(t *testing.T) {
 				"INIT_REPORT Init Duration: N ms\tPhase: init\tStatus: error\tError Type: Runtime.ImportModuleError\n",
 				"TIME\tundefined\tERROR\tUncaught Exception \t" + importError + "\n",
 				"INIT_REPORT Init Duration: N ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ImportModuleError\n",
-				maskedStart, maskedEnd, maskedRep + "Status: error\tError Type: Runtime.ImportModuleError\t\n",
+				maskedStart, maskedEnd, maskedRep + "Status: error\tError Type: Runtime.ImportModuleError\n",
 			},
 		},
 		{
@@ -137,7 +137,7 @@ func TestLogs_Lines(t *testing.T) {
 				"INIT_REPORT Init Duration: N ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError\n",
 				"INIT_REPORT Init Duration: N ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError\n",
 				maskedStart, "RequestId: ID Error: Runtime exited with error: exit status 1\nRuntime.ExitError\n",
-				maskedEnd, maskedRep + "Status: error\tError Type: Runtime.ExitError\t\n",
+				maskedEnd, maskedRep + "Status: error\tError Type: Runtime.ExitError\n",
 			},
 		},
 	} {
@@ -162,6 +162,16 @@ func TestLogs_Lines(t *testing.T) {
 }
 
 const importError = `{"errorType":"Runtime.ImportModuleError","errorMessage":"Error: Cannot find module 'nothing'\nRequire stack:\n- /var/task/index.js\n- /var/runtime/index.mjs","stack":[]}`
+
+// What took too long has taken its timeout, however long it took to end it.
+func TestLogs_TimeoutIsTheDuration(t *testing.T) {
+	b := newBench(t, nil)
+	f := b.js(`exports.handler = () => new Promise((r) => setTimeout(r, 1e6))`)
+	f.Timeout = time.Second
+	if tail := string(b.invoke(f, `{}`).LogTail); !strings.Contains(tail, "\tDuration: 1000.00 ms\t") {
+		t.Errorf("tail = %q", tail)
+	}
+}
 
 func TestLogs_TailIsTheLast4KB(t *testing.T) {
 	b := newBench(t, nil)
@@ -208,11 +218,11 @@ func TestReport_Line(t *testing.T) {
 		// The numbers of AWS's documentation of the new style.
 		{
 			report{requestID: "5b866fb1", duration: 133610 * time.Microsecond, init: 80 * time.Millisecond, memoryMB: 128, maxUsedMB: 31, status: "error", errorType: "Runtime.ExitError"},
-			"REPORT RequestId: 5b866fb1\tDuration: 133.61 ms\tBilled Duration: 214 ms\tMemory Size: 128 MB\tMax Memory Used: 31 MB\tInit Duration: 80.00 ms\tStatus: error\tError Type: Runtime.ExitError\t\n",
+			"REPORT RequestId: 5b866fb1\tDuration: 133.61 ms\tBilled Duration: 214 ms\tMemory Size: 128 MB\tMax Memory Used: 31 MB\tInit Duration: 80.00 ms\tStatus: error\tError Type: Runtime.ExitError\n",
 		},
 		{
 			report{requestID: "527cb862", duration: 3016780 * time.Microsecond, init: 84 * time.Millisecond, memoryMB: 128, maxUsedMB: 31, status: "timeout"},
-			"REPORT RequestId: 527cb862\tDuration: 3016.78 ms\tBilled Duration: 3101 ms\tMemory Size: 128 MB\tMax Memory Used: 31 MB\tInit Duration: 84.00 ms\tStatus: timeout\t\n",
+			"REPORT RequestId: 527cb862\tDuration: 3016.78 ms\tBilled Duration: 3101 ms\tMemory Size: 128 MB\tMax Memory Used: 31 MB\tInit Duration: 84.00 ms\tStatus: timeout\n",
 		},
 		{
 			report{requestID: "a", duration: 1, memoryMB: 10240, maxUsedMB: 1},

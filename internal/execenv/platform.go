@@ -127,11 +127,11 @@ func (r report) line() string {
 	if r.init > 0 {
 		fmt.Fprintf(&b, "Init Duration: %s ms\t", millis(r.init))
 	}
-	if r.status != "" {
-		fmt.Fprintf(&b, "Status: %s\t", r.status)
+	if r.status != "" { // the last field has no tab behind it
+		b.WriteString("Status: " + r.status)
 	}
 	if r.errorType != "" {
-		fmt.Fprintf(&b, "Error Type: %s\t", r.errorType)
+		b.WriteString("\tError Type: " + r.errorType)
 	}
 	if id, ok := strings.CutPrefix(strings.SplitN(r.traceID, ";", 2)[0], "Root="); ok && strings.Contains(r.traceID, "Sampled=1") {
 		fmt.Fprintf(&b, "\nXRAY TraceId: %s\tSampled: true\t", id)

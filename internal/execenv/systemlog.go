@@ -160,8 +160,12 @@ type reportLogRecord struct {
 	ErrorType string        `json:"errorType,omitempty"`
 }
 
-// logEnd closes an invocation's part of the log.
+// logEnd closes an invocation's part of the log. One that took too long has
+// taken its timeout.
 func (e *environment) logEnd(v verdict, r report) {
+	if r.status == "timeout" {
+		r.duration = min(r.duration, e.fn.Timeout)
+	}
 	if v.line != "" {
 		e.rec.platform(v.line)
 	}
