@@ -39,6 +39,9 @@ type Store interface {
 // Writer receives the bytes of one blob.
 type Writer interface {
 	io.Writer
+	// Flush makes what was written durable, so that a Commit that follows has
+	// less to wait for. It is no promise: an error of it is Commit's too.
+	Flush() error
 	// Commit makes the blob durable and visible.
 	Commit() (ID, error)
 	// Abort drops it. After Commit it does nothing, so it can be deferred.

@@ -22,7 +22,7 @@ const (
 	maxInline  = 16 << 10 // larger bodies become blobs
 	maxBody    = 5 << 30  // of one PUT or part
 	chunkSize  = 256 << 10
-	chunkQueue = 4
+	chunkQueue = 8 // about what is read and written while MD5 falls behind
 )
 
 // upload describes a body that a client sends and what it claims about it.
@@ -189,8 +189,9 @@ func fill(r io.Reader, p []byte) (n int, ended bool, err error) {
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // pump writes head and the rest of body to w. Hashing takes about as long as
-// writing, so it runs beside it.
-func pump(ctx context.Context, w io.Writer, head []byte, body io.Reader, d *digester) (size int64, err error) {
+// writing, so it runs beside it, and what it has left at the end beside the
+// wait for the disk.
+func pump(ctx context.Context, w blob.Writer, head []byte, body io.Reader, d *digester) (size int64, err error) {
 	if _, err := w.Write(head); err != nil {
 		return 0, storageError("write body", err)
 	}
@@ -210,17 +211,21 @@ func pump(ctx context.Context, w io.Writer, head []byte, body io.Reader, d *dige
 			chunks.Put(f.chunk)
 		}
 	}()
-	defer func() { close(toHash); <-done }()
+	defer func() { <-done }()
+	defer close(toHash)
 
+	// Written in pieces that end where pages do.
+	room := chunkSize - len(head)%chunkSize
 	for ended := false; !ended; {
 		if err := ctx.Err(); err != nil {
 			return size, err
 		}
 		chunk := chunks.Get().(*[chunkSize]byte)
 		var n int
-		if n, ended, err = fill(body, chunk[:]); err != nil {
+		if n, ended, err = fill(body, chunk[:room]); err != nil {
 			return size, bodyError(err)
 		}
+		room = chunkSize
 		if size += int64(n); size > maxBody {
 			return size, errEntityTooLarge(-1, maxBody)
 		}
@@ -229,7 +234,7 @@ func pump(ctx context.Context, w io.Writer, head []byte, body io.Reader, d *dige
 		}
 		toHash <- filled{chunk, n}
 	}
-	return size, nil
+	return size, storageError("write body", w.Flush())
 }
 
 // bodyError says what a failed read of a request body means to the client.

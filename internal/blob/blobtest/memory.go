@@ -111,6 +111,15 @@ func (w *memoryWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (w *memoryWriter) Flush() error {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	if w.done {
+		return errors.New("flush of a finished blob")
+	}
+	return w.store.fail
+}
+
 func (w *memoryWriter) Commit() (blob.ID, error) {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()

@@ -102,6 +102,27 @@ var rules = []rule{
 			}
 		}
 	}},
+	{"a flush changes nothing and ends with the blob", func(t *tester) {
+		w := t.create()
+		for _, p := range []string{"", "one", "two"} {
+			if _, err := io.WriteString(w, p); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id, err := w.Commit()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := t.get(id); string(got) != "onetwo" {
+			t.Fatalf("%q", got)
+		}
+		if w.Flush() == nil {
+			t.Error("a finished blob was flushed")
+		}
+	}},
 	{"a blob can be written in pieces and read from any place", func(t *tester) {
 		w := t.create()
 		for _, p := range []string{"one", "", "two", "three"} {

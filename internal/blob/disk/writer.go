@@ -26,6 +26,8 @@ type writer struct {
 	dir   *dirSync
 	size  int64
 	begun int64 // up to here the kernel was asked to write out
+	saved int64 // up to here it is durable
+	err   error // of Flush
 	done  bool
 }
 
@@ -47,6 +49,20 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Flush implements blob.Writer.
+func (w *writer) Flush() error {
+	if w.done {
+		return errFinished
+	}
+	// The kernel tells of a failed write once: who asks again is told that all
+	// is well.
+	if w.err == nil && (w.saved < w.size || w.size == 0) {
+		w.err = os.NewSyscallError("fdatasync", unix.Fdatasync(int(w.f.Fd())))
+		w.saved = w.size
+	}
+	return w.err
+}
+
 // Commit implements blob.Writer.
 func (w *writer) Commit() (blob.ID, error) {
 	if w.done {
@@ -61,8 +77,8 @@ func (w *writer) Commit() (blob.ID, error) {
 }
 
 func (w *writer) commit() error {
-	if err := unix.Fdatasync(int(w.f.Fd())); err != nil {
-		return os.NewSyscallError("fdatasync", err)
+	if err := w.Flush(); err != nil {
+		return err
 	}
 	if err := w.f.Close(); err != nil {
 		return err
