@@ -152,6 +152,8 @@ func rlimits(p Plan) []specs.POSIXRlimit {
 		{"RLIMIT_NPROC", uint64(p.Limits.PIDs), wire.AblatePIDs},
 		{"RLIMIT_MEMLOCK", 64 << 10, 0},
 		{"RLIMIT_MSGQUEUE", 64 << 10, 0},
+		{"RLIMIT_RTPRIO", 0, 0},
+		{"RLIMIT_NICE", 0, 0},
 	} {
 		if !p.off(l.off) {
 			v = append(v, specs.POSIXRlimit{Type: l.name, Hard: l.value, Soft: l.value})

@@ -59,6 +59,9 @@ func setLimits(p wire.Plan) error {
 		{"nproc", unix.RLIMIT_NPROC, uint64(p.PIDs), wire.AblatePIDs},
 		{"memlock", unix.RLIMIT_MEMLOCK, 64 << 10, 0},
 		{"msgqueue", unix.RLIMIT_MSGQUEUE, 64 << 10, 0},
+		// Whatever davy was started with: nobody goes before the host's.
+		{"rtprio", unix.RLIMIT_RTPRIO, 0, 0},
+		{"nice", unix.RLIMIT_NICE, 0, 0},
 	}
 	for _, l := range limits {
 		if p.Ablate&l.off != 0 {
