@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	"davy/internal/sandbox/wire"
 )
@@ -86,5 +87,20 @@ func TestNewConn_RefusesOtherFiles(t *testing.T) {
 	defer w.Close()
 	if _, err := NewConn(r); err == nil {
 		t.Error("a pipe is taken for a socket")
+	}
+}
+
+// Who tells something to a peer that does not listen is not held up for good.
+func TestConn_LimitSend(t *testing.T) {
+	a, _ := pair(t)
+	a.LimitSend(10 * time.Millisecond)
+	var err error
+	for range 1000 { // far more than the socket holds
+		if err = a.Send(make([]byte, wire.MaxMessage)); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("error %v", err)
 	}
 }
