@@ -189,6 +189,7 @@ func (e *environment) extensionsReady(p *process, deadline time.Time) *failure {
 	if n == 0 {
 		return nil
 	}
+	p.initTold = true
 	p.telemetry.emit(time.Now(), "platform.initRuntimeDone", e.initEnd("success", ""))
 	if err := x.await(x.allReady, p.ended(), deadline); err != nil {
 		if errors.Is(err, errInterrupted) && p.crew == nil {
@@ -214,6 +215,9 @@ func (e *environment) reportExtensions(p *process) {
 // abandon ends a process whose init phase failed.
 func (e *environment) abandon(p *process, status, errorType string) {
 	if p.crew != nil {
+		if !p.initTold { // what failed is the runtime's part
+			p.telemetry.emit(time.Now(), "platform.initRuntimeDone", e.initEnd(status, errorType))
+		}
 		e.reportExtensions(p)
 		p.telemetry.emit(time.Now(), "platform.initReport", e.initReport(status, errorType))
 	}

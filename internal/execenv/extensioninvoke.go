@@ -14,7 +14,7 @@ func (e *environment) announce(p *process, inv Invocation, deadline time.Time) {
 	if !p.extended {
 		return
 	}
-	p.telemetry.emit(time.Now(), "platform.start", startRecord{inv.RequestID, e.fn.Version, traceOf(inv.TraceID)})
+	p.telemetry.emit(time.Now(), "platform.start", startRecord{inv.RequestID, e.fn.ARN, e.fn.Version, traceOf(inv.TraceID, inv.RequestID)})
 	p.api.extensions.invoke(eventJSON(invokeEvent{
 		EventType: eventInvoke, DeadlineMs: deadline.UnixMilli(), RequestID: inv.RequestID,
 		InvokedFunctionARN: inv.InvokedARN, Tracing: tracing{traceHeader, inv.TraceID},
@@ -85,7 +85,7 @@ func (e *environment) finishExtended(j job, v verdict, p *process, started, dead
 			j.done <- result{outcome: out}
 		}
 	}
-	produced := len(v.payload)
+	produced := len(v.payload) + int(v.streamed)
 
 	var spans []span
 	rested := answered
@@ -182,11 +182,22 @@ func (e *environment) runtimeDone(p *process, j job, v verdict, started, answere
 	if status == "" {
 		status = "success"
 	}
+	var spans []span
+	if v.reuse { // else there was no response
+		began := answered
+		if !v.began.IsZero() {
+			began = v.began
+		}
+		spans = []span{
+			spanOf("responseLatency", started, began),
+			spanOf("responseDuration", began, answered),
+			spanOf("runtimeOverhead", answered, rested),
+		}
+	}
 	p.telemetry.emit(rested, "platform.runtimeDone", runtimeDoneRecord{
-		RequestID: j.inv.RequestID, Status: status, ErrorType: v.errorType,
+		RequestID: j.inv.RequestID, Status: status, ErrorType: v.errorType, Spans: spans,
 		Metrics: runtimeDoneMetrics{ms(rested.Sub(started)), produced},
-		Spans:   []span{spanOf("responseLatency", started, answered), spanOf("runtimeOverhead", answered, rested)},
-		Tracing: traceOf(j.inv.TraceID),
+		Tracing: traceOf(j.inv.TraceID, j.inv.RequestID),
 	})
 }
 

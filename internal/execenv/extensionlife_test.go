@@ -192,7 +192,13 @@ func (b *bench) extended(f Function, names ...string) Function {
 
 // newExtensionBench is a bench on the real driver that can start extensions.
 func newExtensionBench(t *testing.T, change func(*Config)) *bench {
-	return newSandboxedBench(t, func(c *Config) {
+	t.Helper()
+	return newExtensionBenchOn(t, newSandboxedBench, change)
+}
+
+func newExtensionBenchOn(t *testing.T, base func(testing.TB, func(*Config)) *bench, change func(*Config)) *bench {
+	t.Helper()
+	return base(t, func(c *Config) {
 		dir := t.TempDir()
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -575,10 +581,10 @@ exports.handler = async (e) => {
 				`{"time":"…","type":"platform.initRuntimeDone","record":{"initializationType":"on-demand","phase":"init","status":"success"}}`,
 				`{"time":"…","type":"platform.extension","record":{"name":"` + name + `","state":"Ready","events":["INVOKE","SHUTDOWN"]}}`,
 				`{"time":"…","type":"platform.initReport","record":{"initializationType":"on-demand","phase":"init","status":"success","metrics":{"durationMs":"…"}}}`,
-				`{"time":"…","type":"platform.start","record":{"requestId":"ID","version":"$LATEST"}}`,
+				`{"time":"…","type":"platform.start","record":{"requestId":"ID","functionArn":"` + f.ARN + `","version":"$LATEST"}}`,
 				`{"time":"…","type":"extension","record":"` + name + ` invoke ID"}`,
 				`{"time":"…","type":"function","record":"plain"}`,
-				`{"time":"…","type":"platform.runtimeDone","record":{"requestId":"ID","status":"success","metrics":{"durationMs":"…","producedBytes":1},"spans":[{"name":"responseLatency","start":"…","durationMs":"…"},{"name":"runtimeOverhead","start":"…","durationMs":"…"}]}}`,
+				`{"time":"…","type":"platform.runtimeDone","record":{"requestId":"ID","status":"success","metrics":{"durationMs":"…","producedBytes":1},"spans":[{"name":"responseLatency","start":"…","durationMs":"…"},{"name":"responseDuration","start":"…","durationMs":"…"},{"name":"runtimeOverhead","start":"…","durationMs":"…"}]}}`,
 				`{"time":"…","type":"platform.report","record":{"requestId":"ID","status":"success","metrics":{"durationMs":"…","billedDurationMs":"…","memorySizeMB":256,"maxMemoryUsedMB":"…","initDurationMs":"…"},"spans":[{"name":"extensionOverhead","start":"…","durationMs":"…"}]}}`,
 			}
 			// The processes run side by side: what one prints has no place.

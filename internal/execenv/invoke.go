@@ -31,9 +31,11 @@ type verdict struct {
 	failed    bool   // FunctionError
 	status    string // of the REPORT line
 	errorType string
-	line      string // of the platform, before END
-	reuse     bool   // the environment can take another invocation
-	lost      bool   // nobody knows how it would have ended
+	line      string    // of the platform, before END
+	reuse     bool      // the environment can take another invocation
+	lost      bool      // nobody knows how it would have ended
+	began     time.Time // the response, when it came in parts
+	streamed  int64     // bytes of it that are not in payload
 }
 
 // serveHere runs an invocation in its caller's goroutine: an invocation that is
@@ -184,6 +186,7 @@ func (e *environment) invoke(p *process, inv Invocation, deadline time.Time) ver
 		if !ok {
 			return e.broken(p, inv, errProtocol, deadline)
 		}
+		v.began, v.streamed = parts.began, parts.streamed
 		if !v.failed {
 			v.payload = append(parts.buffered, v.payload...)
 		}

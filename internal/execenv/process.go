@@ -76,6 +76,7 @@ type process struct {
 
 	tmp       string // Spec.Tmp
 	leavesTmp bool   // for another process of its environment
+	initTold  bool   // platform.initRuntimeDone was sent
 
 	// Of an environment with external extensions; else nil.
 	crew      *crew

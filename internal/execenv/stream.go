@@ -14,6 +14,8 @@ const MaxStreamed = 200 << 20
 type response struct {
 	inv      Invocation
 	size     int64
+	streamed int64     // of it, passed to the caller
+	began    time.Time // with the first part; zero: there was none
 	buffered []byte
 	deaf     bool // the caller is gone
 }
@@ -27,6 +29,9 @@ func (r *response) limit() int64 {
 
 // add takes a part. It reports false when the response has become too large.
 func (r *response) add(part []byte, deadline time.Time) bool {
+	if r.size == 0 {
+		r.began = time.Now()
+	}
 	r.size += int64(len(part))
 	switch {
 	case r.size > r.limit():
@@ -34,6 +39,7 @@ func (r *response) add(part []byte, deadline time.Time) bool {
 	case r.inv.Stream == nil:
 		r.buffered = append(r.buffered, part...)
 	case !r.deaf:
+		r.streamed += int64(len(part))
 		r.deaf = r.inv.Stream(part, deadline) != nil
 	}
 	return true

@@ -1,6 +1,11 @@
 package execenv
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"davy/internal/runtimes"
@@ -33,9 +38,10 @@ type durationMetrics struct {
 }
 
 type startRecord struct {
-	RequestID string        `json:"requestId"`
-	Version   string        `json:"version"`
-	Tracing   *traceContext `json:"tracing,omitempty"`
+	RequestID   string        `json:"requestId"`
+	FunctionARN string        `json:"functionArn"` // not in the reference, but in what AWS sends
+	Version     string        `json:"version"`
+	Tracing     *traceContext `json:"tracing,omitempty"`
 }
 
 type runtimeDoneRecord struct {
@@ -76,8 +82,9 @@ type span struct {
 }
 
 type traceContext struct {
-	Type  string `json:"type"`
-	Value string `json:"value"`
+	SpanID string `json:"spanId,omitempty"`
+	Type   string `json:"type"`
+	Value  string `json:"value"`
 }
 
 type namedRecord struct {
@@ -90,11 +97,13 @@ type namedRecord struct {
 
 const traceHeader = "X-Amzn-Trace-Id"
 
-func traceOf(id string) *traceContext {
-	if id == "" {
+// traceOf is for an invocation that is traced: the span is the invocation's.
+func traceOf(id, requestID string) *traceContext {
+	if !slices.Contains(strings.Split(id, ";"), "Sampled=1") {
 		return nil
 	}
-	return &traceContext{traceHeader, id}
+	sum := sha256.Sum256([]byte(requestID))
+	return &traceContext{hex.EncodeToString(sum[:8]), traceHeader, id}
 }
 
 // ms is a duration in milliseconds, to the microsecond.
@@ -108,9 +117,26 @@ func (e *environment) initStart(l runtimes.Launch) initStartRecord {
 	family, version, region, hash := runtimeLabel(l, e.fn.Region)
 	return initStartRecord{
 		InitializationType: e.initializationType(), Phase: e.phase, FunctionName: e.fn.Name, FunctionVersion: e.fn.Version,
-		InstanceID: e.id, InstanceMaxMemory: int64(e.fn.MemoryMB) << 20,
+		InstanceID: e.instance(), InstanceMaxMemory: int64(e.fn.MemoryMB) << 20,
 		RuntimeVersion: family + ":" + version, RuntimeVersionARN: runtimeARN(region, hash),
 	}
+}
+
+// instance names the environment as AWS does: as its log stream, with the
+// function's name.
+func (e *environment) instance() string {
+	day, _, ok := cutLast(e.rec.stream.Stream, "/")
+	if !ok {
+		return e.id
+	}
+	return fmt.Sprintf("%s/%s[%s]%s", day, e.fn.Name, e.fn.Version, strings.TrimPrefix(e.id, "env-"))
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 func (e *environment) initEnd(status, errorType string) initEndRecord {
@@ -133,7 +159,7 @@ func (r report) record(spans []span) reportRecord {
 		status = "success"
 	}
 	return reportRecord{
-		RequestID: r.requestID, Status: status, ErrorType: r.errorType, Spans: spans, Tracing: traceOf(r.traceID),
+		RequestID: r.requestID, Status: status, ErrorType: r.errorType, Spans: spans, Tracing: traceOf(r.traceID, r.requestID),
 		Metrics: reportMetrics{
 			DurationMs: ms(r.duration), BilledDurationMs: r.billed(), MemorySizeMB: r.memoryMB,
 			MaxMemoryUsedMB: r.maxUsedMB, InitDurationMs: ms(r.init),
