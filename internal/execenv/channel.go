@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"davy/internal/rawio"
 )
 
 // MaxResponse is the longest response of a function in bytes: 6 MB and AWS's
@@ -132,8 +134,9 @@ func plainReply(text []byte) (id string, ok bool) {
 
 // channel is Davy's end of the control channel. One goroutine uses it.
 type channel struct {
-	to   *os.File // the runtime's descriptor 3
-	from *os.File // the runtime's descriptor 4
+	to   *os.File  // the runtime's descriptor 3
+	from *os.File  // the runtime's descriptor 4
+	w    io.Writer // to
 	r    *bufio.Reader
 }
 
@@ -147,7 +150,15 @@ func newChannel() (*channel, []*os.File, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, theirIn.Close(), to.Close())
 	}
-	return &channel{to: to, from: from, r: bufio.NewReaderSize(from, 4<<10)}, []*os.File{theirIn, theirOut}, nil
+	w, err := rawio.New(to)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := rawio.New(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &channel{to: to, from: from, w: w, r: bufio.NewReaderSize(r, 4<<10)}, []*os.File{theirIn, theirOut}, nil
 }
 
 func (c *channel) close() {
@@ -171,7 +182,7 @@ func (c *channel) send(kind frameType, meta any, payload []byte, deadline time.T
 	head = binary.BigEndian.AppendUint32(head, uint32(len(m)))
 	head = append(head, m...)
 	head = append(head, payload...)
-	_, err = c.to.Write(head)
+	_, err = c.w.Write(head)
 	return err
 }
 

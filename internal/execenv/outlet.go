@@ -7,7 +7,7 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"davy/internal/rawio"
 )
 
 // outlet is the stdout and stderr of a process of the sandbox, and of its
@@ -53,7 +53,7 @@ func (o *outlet) drain() {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		if n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ); err == nil {
+		if n, err := rawio.Waiting(fd); err == nil {
 			o.read(int(fd), n)
 		}
 	})
@@ -80,7 +80,7 @@ func (o *outlet) read(fd, enough int) (ended bool) {
 func (o *outlet) pass(fd int) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n, err := unix.Read(fd, o.buf)
+	n, err := rawio.Read(uintptr(fd), o.buf)
 	if n > 0 && o.on != nil {
 		o.on(o.buf[:n])
 	}

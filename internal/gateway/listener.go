@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
+
+	"davy/internal/rawio"
 )
 
 // sniffTimeout bounds how long a connection may stay silent before it has
@@ -74,7 +78,7 @@ func (d *door) serve(ctx context.Context, l net.Listener) error {
 func (d *door) sort(ctx context.Context, c net.Conn) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	_ = c.SetReadDeadline(time.Now().Add(sniffTimeout))
-	pc := &peekedConn{Conn: c, r: bufio.NewReaderSize(c, 4096)}
+	pc := newPeekedConn(c)
 	first, err := pc.r.Peek(1)
 	if err != nil || !stop() {
 		c.Close()
@@ -96,17 +100,32 @@ func (d *door) close() {
 // peekedConn is a connection whose first bytes were read ahead.
 type peekedConn struct {
 	net.Conn
-	r *bufio.Reader // nil once drained
+	io io.ReadWriter // the same, at less cost where that can be
+	r  *bufio.Reader // nil once drained
 }
+
+func newPeekedConn(c net.Conn) *peekedConn {
+	pc := &peekedConn{Conn: c, io: c}
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := rawio.New(sc); err == nil {
+			pc.io = raw
+		}
+	}
+	pc.r = bufio.NewReaderSize(pc.io, 4096)
+	return pc
+}
+
+// Write implements net.Conn.
+func (c *peekedConn) Write(p []byte) (int, error) { return c.io.Write(p) }
 
 func (c *peekedConn) Read(p []byte) (int, error) {
 	if c.r == nil {
-		return c.Conn.Read(p)
+		return c.io.Read(p)
 	}
 	n := min(len(p), c.r.Buffered())
 	if n == 0 {
 		c.r = nil
-		return c.Conn.Read(p)
+		return c.io.Read(p)
 	}
 	return c.r.Read(p[:n])
 }
