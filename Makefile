@@ -8,6 +8,10 @@ BIN     := bin/davy
 TOOL    := $(GO) tool -modfile=tools/go.mod
 RUNTIMES := $(BUILD)/runtimes
 
+# What a package's tests may take: only what hangs takes so long, on a slow and
+# busy machine too.
+PATIENCE ?= 30m
+
 export GOFLAGS += -buildvcs=false
 
 .PHONY: build demo test check gate unit e2e sdk load soak ablation race fuzz bench test-cgroup2 gen setup-demo setup-test setup-ric clean
@@ -33,20 +37,20 @@ gate:
 		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./cmd/davy && CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./internal/sandbox/... || exit 1; done
 
 unit:
-	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test $$($(GO) list ./... | grep -v /test/e2e)
+	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test -timeout $(PATIENCE) $$($(GO) list ./... | grep -v /test/e2e)
 
 e2e: build
-	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_CLIENTS=$(abspath $(BUILD)/clients) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test ./test/e2e -count=1
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_CLIENTS=$(abspath $(BUILD)/clients) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test -timeout $(PATIENCE) ./test/e2e -count=1
 
 # Real SDK clients live in a module of their own, so that the product does not
 # carry their dependencies.
 sdk: build
 	cd test/sdk && DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) vet ./... && \
-	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) test ./...
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_PYTHON=$(abspath $(BUILD)/venv/bin/python) $(GO) test -timeout $(PATIENCE) ./...
 
 # Real servers under load, also killed in the middle of it: counted afterwards.
 load: build
-	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) $(GO) test ./test/load ./test/fulldisk -count=1
+	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) $(GO) test -timeout $(PATIENCE) ./test/load ./test/fulldisk -count=1
 
 # The same load again and again, for SOAK.
 SOAK ?= 30m

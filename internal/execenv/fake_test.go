@@ -171,13 +171,19 @@ type childSandbox struct {
 	limits []sandbox.Limits
 }
 
-func (s *childSandbox) ID() string              { return s.spec.ID }
-func (s *childSandbox) Listeners() []*os.File   { return s.listeners }
-func (s *childSandbox) Done() <-chan struct{}   { return s.done }
-func (s *childSandbox) Exit() sandbox.Exit      { return s.exit }
-func (s *childSandbox) DropTmp()                {}
-func (s *childSandbox) Kill()                   { s.signal(syscall.SIGKILL) }
-func (s *childSandbox) signal(n syscall.Signal) { _ = syscall.Kill(-s.cmd.Process.Pid, n) }
+func (s *childSandbox) ID() string            { return s.spec.ID }
+func (s *childSandbox) Listeners() []*os.File { return s.listeners }
+func (s *childSandbox) Done() <-chan struct{} { return s.done }
+func (s *childSandbox) Exit() sandbox.Exit    { return s.exit }
+func (s *childSandbox) DropTmp()              {}
+func (s *childSandbox) Kill()                 { s.signal(syscall.SIGKILL) }
+
+// signal reaches all processes. What has ended has given its number back.
+func (s *childSandbox) signal(n syscall.Signal) {
+	if !isClosed(s.done) {
+		_ = syscall.Kill(-s.cmd.Process.Pid, n)
+	}
+}
 
 func (s *childSandbox) Attach(ctx context.Context, mounts ...sandbox.Mount) error {
 	for _, m := range mounts {

@@ -45,12 +45,13 @@ type verdict struct {
 // and when the process has ended or is to, since a caller does not wait for that.
 func (e *environment) serveHere(j *job) (result, bool) {
 	e.use.Lock()
-	intact := false
+	intact, idle := false, func() {}
 	defer func() {
 		if !intact { // a panic: nobody is to use it again
 			close(e.quit)
 		}
 		e.use.Unlock()
+		idle()
 	}()
 	p := e.current.Load()
 	if p == nil || p.extended || p.finished() || e.thaw() != nil {
@@ -77,7 +78,7 @@ func (e *environment) serveHere(j *job) (result, bool) {
 		out.LogTail = tail
 	}
 	e.failures = 0
-	e.rewind()
+	idle = e.rewind()
 	intact = true
 	e.fleet.free(e, took) // if it is to end, its own goroutine hears of it
 	return result{outcome: out}, true

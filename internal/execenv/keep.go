@@ -60,7 +60,7 @@ func (e *environment) work(j job) bool {
 	e.busy.Store(true)
 	lives := e.serve(j)
 	e.busy.Store(false)
-	e.rewind()
+	e.rewind()() // keep looks at the timers after this
 	return lives
 }
 
@@ -77,13 +77,18 @@ func (e *environment) bury(p *process) bool {
 	return true
 }
 
-// rewind begins the time that the environment is idle.
-func (e *environment) rewind() {
+// rewind ends an invocation. The time that the environment is idle begins with
+// what it returns, which is for calling when e.use is free: a timer that fires
+// before finds the environment in use, and nothing would be done about it.
+func (e *environment) rewind() (begin func()) {
 	e.served++
-	if !e.provisioned {
-		e.idle.Reset(e.rest())
+	rest, pause := e.rest(), e.pause
+	return func() {
+		if !e.provisioned {
+			e.idle.Reset(rest)
+		}
+		e.chill.Reset(pause)
 	}
-	e.chill.Reset(e.pause)
 }
 
 // halt ends a process because Davy closes. One that has extensions goes on

@@ -413,9 +413,11 @@ func TestEnvironment_IsFrozenBetweenInvocations(t *testing.T) {
 			t.Fatalf("answered %s, want %s", got, want)
 		}
 		sb := b.driver.sandboxes()[0]
-		for e := range sb.events { // thaw of this invocation, if it was frozen before
-			if e == "freeze" {
-				break
+		for e := "thaw"; e != "freeze"; { // thaw of this invocation, if it was frozen before
+			select {
+			case e = <-sb.events:
+			case <-sb.Done():
+				t.Fatalf("its process has ended after invocation %d: %+v", i+1, sb.Exit())
 			}
 		}
 	}
