@@ -63,6 +63,7 @@ type environment struct {
 	grown func()        // the memory promised to it is in use, or not needed
 	gone  chan struct{} // closed when nothing of it is left
 
+	boots      int         // sandboxes made for it
 	extensions []string    // programs of the external ones
 	phase      string      // of the present or the last init
 	initBegan  time.Time   // likewise

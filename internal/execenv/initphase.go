@@ -123,7 +123,7 @@ func (e *environment) start(launch runtimes.Launch, sp *spare, deadline time.Tim
 // boot starts a runtime for this environment alone.
 func (e *environment) boot(plan seed, deadline time.Time) (*failure, error) {
 	e.path = PathFresh
-	p, err := e.es.boot(e.es.ctx, e.id, plan)
+	p, err := e.es.boot(e.es.ctx, e.sandboxID(), plan)
 	if reason, ok := execFailure(err, plan.program); ok {
 		return invalidEntry(reason), nil
 	}
@@ -146,6 +146,16 @@ func (e *environment) boot(plan seed, deadline time.Time) (*failure, error) {
 		return e.initFailure(p, err, deadline), nil
 	}
 	return nil, nil
+}
+
+// sandboxID names the environment's next sandbox. Each has a name of its own: a
+// late request that the one before be ended must not meet its successor.
+func (e *environment) sandboxID() string {
+	e.boots++
+	if e.boots == 1 {
+		return e.id
+	}
+	return fmt.Sprintf("%s-%d", e.id, e.boots)
 }
 
 // adopt gives a spare the function's code and limits. It reports false when
