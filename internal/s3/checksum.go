@@ -9,10 +9,11 @@ import (
 	"encoding/binary"
 	"hash"
 	"hash/crc32"
-	"hash/crc64"
 	"math/bits"
 	"strconv"
 	"strings"
+
+	"github.com/minio/crc64nvme"
 )
 
 // algorithm names a checksum as the API spells it.
@@ -37,10 +38,7 @@ var algorithms = []algorithm{crc32IEEE, crc32C, crc64NVME, sumSHA1, sumSHA256, s
 // unsupportedAlgorithms exist on AWS; a value of theirs could not be verified.
 var unsupportedAlgorithms = []algorithm{"XXHASH64", "XXHASH3", "XXHASH128"}
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	nvme       = crc64.MakeTable(nvmePolynomial)
-)
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // nvmePolynomial is the reflected polynomial of CRC-64/NVME.
 const nvmePolynomial = 0x9a6c9329ac4bc9b5
@@ -79,7 +77,7 @@ func (a algorithm) new() hash.Hash {
 	case crc32C:
 		return crc32.New(castagnoli)
 	case crc64NVME:
-		return newNVME()
+		return crc64nvme.New()
 	case sumMD5:
 		return md5.New()
 	case sumSHA1:
