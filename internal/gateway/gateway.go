@@ -72,6 +72,8 @@ type Gateway struct {
 	s3     *backend
 
 	outside, inside *side
+	bodies          *bodies
+	callers         *sender // from outside
 }
 
 // side is one of the two ways in. Functions have one of their own: while the
@@ -101,7 +103,8 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, byName: make(map[string]*backend)}
+	g := &Gateway{cfg: cfg, log: cfg.Log, byName: make(map[string]*backend), bodies: newBodies(cfg.Log)}
+	g.callers = &sender{all: g.bodies}
 	for _, b := range cfg.Backends {
 		be := &backend{Backend: b, family: familyOf(b.Service.Protocol), s3: b.Service.Protocol == awsapi.RESTXML}
 		g.byName[b.Service.SigningName] = be
@@ -116,6 +119,7 @@ func New(cfg Config) (*Gateway, error) {
 func (g *Gateway) newSide() *side {
 	return &side{log: g.log, door: newDoor(), http: &http.Server{
 		Handler:           g,
+		ConnContext:       g.withSender,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -177,10 +181,10 @@ func ignoreClosed(err error) error {
 // Serve accepts connections from l, HTTP and TLS alike, until ctx ends or l is
 // closed. It may be called for any number of listeners.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
-	return g.outside.door.serve(ctx, l)
+	return g.outside.door.serve(ctx, l, g.callers)
 }
 
 // ServeInside is Serve for listeners that only functions reach.
 func (g *Gateway) ServeInside(ctx context.Context, l net.Listener) error {
-	return g.inside.door.serve(ctx, l)
+	return g.inside.door.serve(ctx, l, &sender{all: g.bodies})
 }

@@ -120,7 +120,15 @@ func (s *stand) Write(p []byte) (int, error) {
 	return s.log.Write(p)
 }
 
-func newStand(t *testing.T) *stand {
+func (s *stand) logged() string {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	return s.log.String()
+}
+
+func newStand(t *testing.T) *stand { return newStandWith(t, func(*Gateway) {}) }
+
+func newStandWith(t *testing.T, edit func(*Gateway)) *stand {
 	t.Helper()
 	cert, key, err := localca.Generate(time.Now())
 	if err != nil {
@@ -148,6 +156,7 @@ func newStand(t *testing.T) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
+	edit(g)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -421,7 +430,7 @@ func TestGateway_ListenerThatClosesEndsServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), l) }()
+	go func() { ended <- d.serve(t.Context(), l, nil) }()
 	silent, err := net.Dial("tcp", l.Addr().String()) // says nothing
 	if err != nil {
 		t.Fatal(err)

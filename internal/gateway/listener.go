@@ -36,8 +36,9 @@ func newDoor() *door {
 	return &door{plain: newQueue(), secure: newQueue()}
 }
 
-// serve accepts from l until l is closed or ctx ends, and closes l.
-func (d *door) serve(ctx context.Context, l net.Listener) error {
+// serve accepts from l, where those of s call, until l is closed or ctx ends,
+// and closes l.
+func (d *door) serve(ctx context.Context, l net.Listener, s *sender) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var sniffing sync.WaitGroup
 	slots := make(chan struct{}, maxSniffing)
@@ -70,15 +71,15 @@ func (d *door) serve(ctx context.Context, l net.Listener) error {
 		}
 		sniffing.Go(func() {
 			defer func() { <-slots }()
-			d.sort(ctx, c)
+			d.sort(ctx, c, s)
 		})
 	}
 }
 
-func (d *door) sort(ctx context.Context, c net.Conn) {
+func (d *door) sort(ctx context.Context, c net.Conn, s *sender) {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	_ = c.SetReadDeadline(time.Now().Add(sniffTimeout))
-	pc := newPeekedConn(c)
+	pc := newPeekedConn(c, s)
 	first, err := pc.r.Peek(1)
 	if err != nil || !stop() {
 		c.Close()
@@ -102,10 +103,12 @@ type peekedConn struct {
 	net.Conn
 	io io.ReadWriter // the same, at less cost where that can be
 	r  *bufio.Reader // nil once drained
+
+	from *sender
 }
 
-func newPeekedConn(c net.Conn) *peekedConn {
-	pc := &peekedConn{Conn: c, io: c}
+func newPeekedConn(c net.Conn, s *sender) *peekedConn {
+	pc := &peekedConn{Conn: c, io: c, from: s}
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := rawio.New(sc); err == nil {
 			pc.io = raw

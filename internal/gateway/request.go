@@ -97,7 +97,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // handle takes a request from the door to the service and back.
 func (g *Gateway) handle(ctx context.Context, r *http.Request, call *awsapi.Call, be *backend, bucket string) (op *awsapi.Operation, out any, err error) {
 	var form *rewindable
+	var kept *counted
+	defer func() { kept.release() }()
 	if be.Service.Protocol == awsapi.Query {
+		kept = keep(r, be)
 		// The operation stands in the body, which is signed and decoded too.
 		if form, err = readForm(r, bodyLimit(be.Service, nil)); err != nil {
 			return nil, nil, err
@@ -106,6 +109,9 @@ func (g *Gateway) handle(ctx context.Context, r *http.Request, call *awsapi.Call
 	}
 	match, err := be.Service.Match(r, bucket, awsapi.Limits{})
 	form.rewind(r)
+	if form == nil && (err != nil || !match.Op.StreamsInput(be.Service)) {
+		kept = keep(r, be)
+	}
 	if err != nil {
 		// An unknown operation is told only to those who may be told anything.
 		if verr := g.verify(r, call, be, bucket, nil); verr != nil {
@@ -182,6 +188,10 @@ func (g *Gateway) logFailure(ctx context.Context, call *awsapi.Call, err error) 
 
 // fail logs what is Davy's own fault and answers.
 func (g *Gateway) fail(ctx context.Context, w *answerWriter, r *http.Request, call *awsapi.Call, be *backend, op *awsapi.Operation, err error) {
+	if _, told := errors.AsType[crowdedError](err); told {
+		g.writeError(w, r, call, be, op, err)
+		return
+	}
 	if e, ok := errors.AsType[awsapi.Error](err); !ok {
 		if r.Context().Err() != nil {
 			g.log.DebugContext(ctx, "client went away", "request_id", call.RequestID, "operation", call.Operation, "error", err)
@@ -195,6 +205,9 @@ func (g *Gateway) fail(ctx context.Context, w *answerWriter, r *http.Request, ca
 }
 
 func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, call *awsapi.Call, be *backend, op *awsapi.Operation, err error) {
+	if c, ok := r.Body.(*counted); ok {
+		r.Body = c.ReadCloser // nothing more of it is kept
+	}
 	if r.Body != nil {
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 	}
