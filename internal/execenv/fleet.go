@@ -161,6 +161,11 @@ func (fl *fleet) busy() int {
 	return fl.size - len(fl.idle) - len(fl.keep.idle) - fl.starting - (fl.keep.have - fl.keep.ready)
 }
 
+// maxServed is how many invocations an environment serves. The C library keeps
+// every value that a variable of a process's environment ever had, and each
+// invocation sets its trace: 240 bytes. AWS ends environments after some hours.
+const maxServed = 1 << 16
+
 // free is called by an environment that has answered. It reports false when
 // the environment is to end.
 func (fl *fleet) free(e *environment, took time.Duration) bool {
@@ -179,7 +184,7 @@ func (fl *fleet) offer(e *environment) bool {
 		e.used = true
 		w.serve(e, nil)
 		return true
-	case fl.retired || fl.es.closed() || fl.surplus(e):
+	case fl.retired || fl.es.closed() || fl.surplus(e) || e.served >= maxServed:
 		close(e.quit)
 		return false
 	case len(fl.linger.waiting) > 0 && e.fresh(time.Now()):

@@ -320,6 +320,26 @@ func TestEnvironment_EndsWhenIdle(t *testing.T) {
 	}
 }
 
+// What each invocation leaves in a process does not add up for ever.
+func TestEnvironment_EndsWhenItHasServedEnough(t *testing.T) {
+	b := newBench(t, nil)
+	f := b.js(`let n = 0; exports.handler = async () => ++n`)
+	if got := answer(b.invoke(f, `{}`)); got != "1" {
+		t.Fatalf("answered %s", got)
+	}
+	b.envs.mu.Lock()
+	e := b.envs.fleet(f).idle[0]
+	b.envs.mu.Unlock()
+	e.use.Lock()
+	e.served = maxServed - 2
+	e.use.Unlock()
+	for _, want := range []string{"2", "3", "1"} {
+		if got := answer(b.invoke(f, `{}`)); got != want {
+			t.Errorf("answered %s, want %s", got, want)
+		}
+	}
+}
+
 func TestEnvironment_ThatDiesBetweenInvocationsIsReplaced(t *testing.T) {
 	b := newBench(t, nil)
 	f := b.js(`let n = 0; exports.handler = async () => { setTimeout(() => process.exit(1), 1); return ++n }`)

@@ -52,7 +52,7 @@ var plan = []step{
 	test("oci", service, "oci", "Conformance/runc", 30*time.Minute),
 	test(gvisor, service, "oci", "Conformance/runsc", 60*time.Minute),
 	test("escape", service, "escape", ".", 60*time.Minute),
-	test("execenv", service, "execenv", "Sandboxed", 40*time.Minute).with("DAVY_TEST_SLOWNESS=20", "TMPDIR=/srv", "DAVY_INSTALLED_RUNTIMES=/srv/runtimes"),
+	test("execenv", service, "execenv", "Sandboxed", 40*time.Minute).with("TMPDIR=/srv", "DAVY_INSTALLED_RUNTIMES=/srv/runtimes"),
 	{"demo", service, []string{payload + "/bin/davy", "demo", "--runtimes", "/srv/runtimes", "--patience", "15m"}, nil, 40 * time.Minute},
 }
 
