@@ -98,7 +98,7 @@ func NewSink(ctx context.Context, cfg SinkConfig) (*Sink, error) {
 	s := &Sink{
 		svc: cfg.Service, perm: cfg.Permissions, log: cfg.Log, limit: cfg.MaxQueued,
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), ended: make(chan struct{}), turn: make(chan struct{}),
-		queued:  make(map[execenv.LogStream][]state.LogEvent), sizes: make(map[execenv.LogStream]int),
+		queued: make(map[execenv.LogStream][]state.LogEvent), sizes: make(map[execenv.LogStream]int),
 		answers: make(map[question]answer), ready: make(map[execenv.LogStream]string), warned: make(map[question]time.Time),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
