@@ -22,7 +22,7 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
   stream.write('first ');
   if (event.fail) throw new RangeError('no more');
   for (;;) {
-    try { await s3.send(new GetObjectCommand({ Bucket: 'source', Key: 'go' })); break } catch { await new Promise((r) => setTimeout(r, 20)) }
+    try { await (await s3.send(new GetObjectCommand({ Bucket: 'source', Key: 'go' }))).Body.transformToString(); break } catch { await new Promise((r) => setTimeout(r, 20)) }
   }
   stream.write('last');
   stream.end();
