@@ -42,7 +42,9 @@ type verdict struct {
 // handed to another one and back pays for two wake-ups, which is as much as
 // all else that Davy does for it. It reports false when the environment's own
 // goroutine is to do what is left, which may be all: where there are extensions,
-// and when the process has ended or is to, since a caller does not wait for that.
+// when the process has ended or is to, since a caller does not wait for that,
+// and the first time, when the end of the log lines takes long: they are those
+// of a new stream.
 func (e *environment) serveHere(j *job) (result, bool) {
 	e.use.Lock()
 	intact, idle := false, func() {}
@@ -54,7 +56,7 @@ func (e *environment) serveHere(j *job) (result, bool) {
 		idle()
 	}()
 	p := e.current.Load()
-	if p == nil || p.extended || p.finished() || e.thaw() != nil {
+	if p == nil || e.served == 0 || p.extended || p.finished() || e.thaw() != nil {
 		intact = true
 		return result{}, false
 	}
