@@ -3,6 +3,8 @@ package escape
 import (
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +70,9 @@ os.write(1, b"up\n"); os.read(3, 9)
 			{"a fork that shares", "x = b\"x\" * (100*M)\nif os.fork() == 0: mmap.mmap(-1, 4096); os.close(1); os.kill(os.getpid(), 19)", 100},
 		} {
 			t.Run(tc.name, func(t *testing.T) {
+				if huge, _ := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled"); tc.name == "a child that has ended" && strings.Contains(string(huge), "[always]") {
+					t.Skip("page faults tell too little of a process with huge pages")
+				}
 				u, end := measure(t, tc.script, "", (base+tc.more-8)<<20)
 				got := u.MemoryPeakBytes>>20 - base
 				t.Logf("%d MB over %d; at the end %d; group %d MB", got, base, end.MemoryPeakBytes>>20-base, u.MemoryBytes>>20)

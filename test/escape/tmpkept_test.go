@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -234,8 +235,16 @@ func TestTmpKept_GoesWithTheLauncher(t *testing.T) {
 // A file system that the kernel found damaged is lost, not the next sandbox.
 func TestTmpKept_DamagedIsReplaced(t *testing.T) {
 	onDiskEach(t, func(t *testing.T, d sandbox.Driver, dir string) {
-		runInTmp(t, d, "d", `: > /tmp/f`)
-		loop := filepath.Base(filepath.Dir(filepath.Dir(images(t, dir)[0])))
+		runInTmp(t, d, "d", `head -c 8388608 /dev/zero > /tmp/f`)
+		// The one that has the file was written to: another may wait empty.
+		loop, most := "", int64(-1)
+		for _, image := range images(t, dir) {
+			name := filepath.Base(filepath.Dir(filepath.Dir(image)))
+			kb, err := os.ReadFile(filepath.Join("/sys/fs/ext4", name, "session_write_kbytes"))
+			if n, bad := strconv.ParseInt(strings.TrimSpace(string(kb)), 10, 64); err == nil && bad == nil && n > most {
+				loop, most = name, n
+			}
+		}
 		if err := os.WriteFile(filepath.Join("/sys/fs/ext4", loop, "trigger_fs_error"), []byte("1"), 0o200); err != nil {
 			t.Skip(err)
 		}
