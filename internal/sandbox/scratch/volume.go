@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -175,6 +176,11 @@ func (v *Volume) Again(userns *os.File) (*os.File, error) {
 	if v.base == nil {
 		return nil, os.ErrClosed
 	}
+	// Some kernels let one that is damaged be written to again when it is
+	// mounted again, others say so at the next sync; all of them count.
+	if n, err := os.ReadFile(v.sysfs("ext4", "errors_count")); err == nil && strings.TrimSpace(string(n)) != "0" {
+		return nil, fmt.Errorf("the file system is damaged: %s errors", strings.TrimSpace(string(n)))
+	}
 	// The former mount holds the device, so its number still is the volume's.
 	// A mount of a file system that is mounted is another door to the same.
 	base, err := mount(v.number)
@@ -183,7 +189,7 @@ func (v *Volume) Again(userns *os.File) (*os.File, error) {
 	}
 	err = sameFileSystem(v.base, base)
 	if err == nil {
-		err = syncAll(base) // Linux lets one that is damaged be mounted, and says so here
+		err = syncAll(base)
 	}
 	if err != nil {
 		return nil, errors.Join(err, base.Close())
