@@ -21,10 +21,6 @@ import (
 	"davy/internal/sigv4"
 )
 
-// maxDrained is how much of a body that nobody wants is read anyway, so that
-// the client finishes sending and reads the error it gets.
-const maxDrained = 1 << 30
-
 // defaultBody bounds the body of an operation that says nothing else.
 const defaultBody = 1 << 20
 
@@ -51,6 +47,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// request whether it was left unread, and would otherwise take what follows
 	// of it for the connection's next request.
 	r = r.WithContext(ctx)
+	aw := &answerWriter{ResponseWriter: w, unread: holdUnread(r)}
 	call.Request = r
 
 	be, bucket, err := g.route(r)
@@ -62,7 +59,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if be.s3 {
 		call.RequestID, call.HostID = newS3IDs()
 	}
-	aw := &answerWriter{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler {
@@ -204,13 +200,8 @@ func (g *Gateway) fail(ctx context.Context, w *answerWriter, r *http.Request, ca
 	g.writeError(w, r, call, be, op, err)
 }
 
-func (g *Gateway) writeError(w http.ResponseWriter, r *http.Request, call *awsapi.Call, be *backend, op *awsapi.Operation, err error) {
-	if c, ok := r.Body.(*counted); ok {
-		r.Body = c.ReadCloser // nothing more of it is kept
-	}
-	if r.Body != nil {
-		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
-	}
+func (g *Gateway) writeError(w *answerWriter, r *http.Request, call *awsapi.Call, be *backend, op *awsapi.Operation, err error) {
+	w.unread.drain()
 	for k, v := range call.Response.Header {
 		w.Header()[k] = v
 	}
@@ -276,6 +267,7 @@ func (g *Gateway) Health(w http.ResponseWriter, _ *http.Request) {
 // answerWriter notes what was answered.
 type answerWriter struct {
 	http.ResponseWriter
+	unread *unread
 	status int
 	bytes  int64
 }
