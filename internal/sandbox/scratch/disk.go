@@ -84,6 +84,12 @@ func (s *Store) isLow() bool {
 	return s.low
 }
 
+// nearlyFull tells of a disk whose last blocks are for what needs them at once.
+func (s *Store) nearlyFull() bool {
+	free, err := s.free()
+	return err == nil && free < s.cfg.ReserveBytes/16
+}
+
 func (s *Store) trim() {
 	s.mu.Lock()
 	volumes := slices.Collect(maps.Keys(s.volumes))

@@ -272,7 +272,7 @@ func (s *Store) imageOf(ctx context.Context, sh *shelf) (*image, error) {
 func (s *Store) stock(ctx context.Context) error {
 	for ctx.Err() == nil {
 		sh := s.wanting()
-		if sh == nil {
+		if sh == nil || s.nearlyFull() {
 			return nil
 		}
 		im, err := s.imageOf(ctx, sh)

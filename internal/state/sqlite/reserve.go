@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,8 +20,8 @@ import (
 //
 // On a full disk not even a deletion can be stored, which is written to the log
 // before anything becomes free. When such a write meets the full disk, the file
-// gives its blocks up, what makes room is stored in some of them, and the file
-// takes the others back before somebody else does. What would take room is
+// gives some blocks up, what makes room is stored in them, and the file takes
+// back what is left of them before somebody else does. What would take room is
 // refused until the reserve is whole again.
 // Nobody has to start anything anew for that.
 //
@@ -46,6 +45,10 @@ const (
 	reserveMax  = 32 << 20 // the log of what is not in the database yet, twice
 )
 
+// reserveFirst is how much of a reserve is given up at first, in bytes: more
+// than most transactions need.
+const reserveFirst = 128 << 10
+
 // reserveRetry is how often a full disk is looked at for room.
 const reserveRetry = 100 * time.Millisecond
 
@@ -53,7 +56,7 @@ const reserveRetry = 100 * time.Millisecond
 // system that lies in memory or cannot promise space has none: nil.
 func openReserve(dir string, log *slog.Logger) (*Reserve, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "reserve"), os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if full(err) {
 		return nil, nil // it has not been there before: the disk is as full as it was
 	}
 	if err != nil {
@@ -74,7 +77,7 @@ func openReserve(dir string, log *slog.Logger) (*Reserve, error) {
 	}
 	switch err := r.fill(); {
 	case err == nil:
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case full(err):
 		r.tell(err)
 	default:
 		log.Info("no disk space can be kept for when it is full", "error", err)
@@ -94,35 +97,54 @@ func (r *Reserve) has() int64 {
 
 // fill takes the blocks; after an error, as many as it could get.
 func (r *Reserve) fill() error {
-	for n := r.size; ; n /= 2 {
-		err := unix.Fallocate(int(r.f.Fd()), 0, 0, n)
-		if err == nil && n == r.size {
+	const least = 64 << 10
+	at := max(min(r.has(), r.size)-least, 0) // not all of the blocks need be content
+	for step := r.size - at; ; step /= 2 {
+		err := unix.Fallocate(int(r.f.Fd()), 0, 0, at+step)
+		if err == nil {
+			at += step
+		}
+		if at == r.size {
 			r.whole.Store(true)
 			return nil
 		}
 		// Some file systems take nothing if they cannot have all.
-		if err == nil || n < 64<<10 || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-			return cmp.Or(err, error(unix.ENOSPC))
+		if err != nil && !full(err) {
+			return err
+		}
+		if step < least {
+			return unix.ENOSPC
 		}
 	}
 }
 
-// Lend gives the blocks up while write runs, which has met a full disk before.
-// It returns what write does.
+// Lend gives blocks up while write runs, which has met a full disk before, and
+// may find it full again and leave nothing behind: then it runs again with more
+// of them. They are given up in small parts, because whoever fills the disk at
+// that time takes what is there. Lend returns what write does.
 func (r *Reserve) Lend(write func() error) error {
 	if r == nil {
 		return write() // perhaps there is room by now
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer func() { _ = r.fill() }()
 	r.whole.Store(false)
-	// Synced: some file systems give blocks to others only when that is done.
-	if err := errors.Join(r.f.Truncate(0), r.f.Sync()); err != nil {
-		r.log.Error("the disk space kept for deletions is not given up", "error", err)
+	for left, part := r.has(), int64(reserveFirst); ; part *= 2 {
+		left = max(left-part, 0)
+		// Synced: some file systems give blocks to others only when that is done.
+		if err := errors.Join(r.f.Truncate(left), r.f.Sync()); err != nil {
+			r.log.Error("the disk space kept for deletions is not given up", "error", err)
+		}
+		if err := write(); left == 0 || !full(err) {
+			return err
+		}
 	}
-	err := write()
-	_ = r.fill()
-	return err
+}
+
+// full tells whether an error is that of a full disk.
+func full(err error) bool {
+	return errors.Is(err, state.ErrFull) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
 // half tells whether at least half of the blocks are there.
