@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -91,6 +92,17 @@ func (i installation) keep(file, name, section string, mode fs.FileMode) error {
 		return i.lend(func() error { return keepSection(i.path(file), name, section, mode) })
 	}
 	return err
+}
+
+// stale tells of client files that a full disk keeps as they are, and reports
+// whether that is all that err is: nobody is helped by a server that does not
+// start for it.
+func (i installation) stale(log *slog.Logger, err error) bool {
+	if !errors.Is(err, unix.ENOSPC) {
+		return false
+	}
+	log.Error("the disk is too full to bring the files for AWS clients up to date", "directory", i.dir, "error", err)
+	return true
 }
 
 // keepSection replaces one section of an AWS configuration file and leaves the

@@ -107,7 +107,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	if err != nil {
 		return nil, fmt.Errorf("create the account: %w", err)
 	}
-	if err := install.clientFiles(rootID, rootSecret, endpoint); err != nil {
+	if err := install.clientFiles(rootID, rootSecret, endpoint); err != nil && !install.stale(cfg.Log, err) {
 		return nil, err
 	}
 	policies, tags := &resources{iam: identity}, &objectTags{}
@@ -117,7 +117,7 @@ func build(ctx context.Context, cfg Config, endpoint string) (_ *parts, err erro
 	}
 
 	desk := &operations{iam: identity, authz: judge, install: install, endpoint: endpoint}
-	if err := desk.writeProfiles(); err != nil {
+	if err := desk.writeProfiles(); err != nil && !install.stale(cfg.Log, err) {
 		return nil, err
 	}
 
