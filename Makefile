@@ -37,7 +37,7 @@ gate:
 		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./cmd/davy && CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./internal/sandbox/... || exit 1; done
 
 unit:
-	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test -timeout $(PATIENCE) $$($(GO) list ./... | grep -v /test/e2e)
+	DAVY_FETCHED_RUNTIMES=$(abspath $(DOWNLOADS)) $(GO) test -timeout $(PATIENCE) $$($(GO) list ./... | grep -v -e /test/e2e -e /test/load -e /test/fulldisk)
 
 e2e: build
 	DAVY_RUNTIMES=$(abspath $(RUNTIMES)) DAVY_CLIENTS=$(abspath $(BUILD)/clients) PATH=$(abspath $(BUILD)/venv/bin):$$PATH $(GO) test -timeout $(PATIENCE) ./test/e2e -count=1
