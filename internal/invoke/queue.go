@@ -77,12 +77,21 @@ func (q *queue) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		next, err := q.scan(ctx, alive)
+		next, failed, err := q.scan(ctx, alive)
 		if err != nil && ctx.Err() == nil {
 			q.cfg.Log.ErrorContext(ctx, "read event queues", "error", err)
-			next = time.Now().Add(pause)
 		}
 		timer.Stop()
+		if failed || err != nil {
+			// Nothing else ends the wait: the places that were taken in vain
+			// are free again, and say so.
+			timer.Reset(pause)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			continue
+		}
 		if !next.IsZero() {
 			timer.Reset(time.Until(next))
 		}
@@ -110,25 +119,24 @@ func (q *queue) run(ctx context.Context) error {
 }
 
 // scan starts what can run now. It returns when the next event becomes due on
-// its own, zero if none does.
-func (q *queue) scan(ctx, alive context.Context) (time.Time, error) {
+// its own, zero if none does, and whether something failed that is to be tried
+// again after a pause.
+func (q *queue) scan(ctx, alive context.Context) (next time.Time, failed bool, err error) {
 	for limit := queuesAtOnce; q.idle(); {
 		queues, next, err := q.cfg.State.Ready(ctx, queueRoot, limit)
 		if err != nil || len(queues) == 0 {
-			return next, err
+			return next, false, err
 		}
 		got, failed := q.claimAll(ctx, alive, queues)
 		switch {
 		case got > 0:
 		case len(queues) == limit && !failed: // those that cannot run must not hide others
 			limit *= 2
-		case failed && (next.IsZero() || time.Until(next) > pause):
-			return time.Now().Add(pause), nil
 		default:
-			return next, nil
+			return next, failed, nil
 		}
 	}
-	return time.Time{}, nil // a worker that becomes free goes on
+	return time.Time{}, false, nil // a worker that becomes free goes on
 }
 
 // idle reports whether a worker is free; if not, done receives when one is.

@@ -434,6 +434,47 @@ func TestQueue_StoreFailuresAreRetried(t *testing.T) {
 	})
 }
 
+// flooded is a store whose queues cannot be written to, until it was asked too
+// often.
+type flooded struct {
+	*statetest.Memory
+	asked atomic.Int64
+}
+
+func (f *flooded) Receive(ctx context.Context, queue string, n int, vis time.Duration) ([]state.Delivery, error) {
+	if f.asked.Add(1) > 1000 {
+		f.FailCommits(nil)
+	}
+	return f.Memory.Receive(ctx, queue, n, vis)
+}
+
+// The places that a claim gives back when it fails wake nobody who would claim
+// again at once.
+func TestQueue_StoreFailuresLeaveTheProcessorFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &flooded{Memory: statetest.NewMemory()}
+		c, set := functions(), defaults()
+		set.Reserved = 1
+		c.put("fn", set)
+		d := dispatcher(t, c, store, echo)
+		for range 5 {
+			send(t, d, "fn")
+		}
+		store.FailCommits(state.ErrFull)
+		defer start(t, d)()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := store.asked.Load(); n < 50 || n > 70 {
+			t.Errorf("asked %d times in a minute, want once a second", n)
+		}
+		store.FailCommits(nil)
+		time.Sleep(time.Minute)
+		if n := depth(t, store, "fn"); n != 0 {
+			t.Errorf("%d events are left", n)
+		}
+	})
+}
+
 func TestEvent_NotAcknowledgedWhenNotDurable(t *testing.T) {
 	store := statetest.NewMemory()
 	store.FailCommits(state.ErrFull)
