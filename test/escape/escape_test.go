@@ -48,7 +48,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir(), shm: 0x64617679}
+	w := &world{dir: t.TempDir(), shm: 0x64000000 | os.Getpid()} // of this run only
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
