@@ -45,6 +45,7 @@ type forwarder struct {
 	file    string
 	private bool // private names are asked as well
 	log     *slog.Logger
+	wait    time.Duration // for all servers together
 
 	mu      sync.Mutex
 	checked time.Time // when file was looked at
@@ -56,7 +57,7 @@ type forwarder struct {
 }
 
 func newForwarder(file string, private bool, log *slog.Logger) *forwarder {
-	return &forwarder{file: file, private: private, log: log}
+	return &forwarder{file: file, private: private, log: log, wait: askWait}
 }
 
 // Resolve answers a name query of the environment by asking this machine's
@@ -72,7 +73,7 @@ func (w *Way) Resolve(ctx context.Context, q *dns.Msg) *dns.Msg {
 	default:
 		return answer(q, dns.RcodeServerFailure)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askWait)
+	ctx, cancel := context.WithTimeout(ctx, w.gate.names.wait)
 	defer cancel()
 	stop := context.AfterFunc(w.ctx, cancel)
 	defer stop()
@@ -111,7 +112,7 @@ func (f *forwarder) resolve(ctx context.Context, q *dns.Msg) *dns.Msg {
 	for range 2 {
 		var silent []string
 		for _, server := range servers {
-			got, err := exchange(ctx, ask, server, askWait/time.Duration(2*len(servers)))
+			got, err := exchange(ctx, ask, server, f.wait/time.Duration(2*len(servers)))
 			switch {
 			case isTimeout(err):
 				silent = append(silent, server)

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 )
 
@@ -32,14 +34,7 @@ type upstream struct {
 func newUpstream(t testing.TB, answer func(dns.ResponseWriter, *dns.Msg)) *upstream {
 	t.Helper()
 	u := &upstream{answer: answer}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, p := listenBoth(t)
 	u.addr = l.Addr().String()
 	var wg sync.WaitGroup
 	for _, s := range []*dns.Server{{Listener: l, Handler: u}, {PacketConn: p, Handler: u}} {
@@ -47,6 +42,25 @@ func newUpstream(t testing.TB, answer func(dns.ResponseWriter, *dns.Msg)) *upstr
 	}
 	t.Cleanup(func() { l.Close(); p.Close(); wg.Wait() })
 	return u
+}
+
+// listenBoth gives a listener of each kind, on one port.
+func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return l, p
+		}
+		l.Close()
+		if !errors.Is(err, unix.EADDRINUSE) { // by somebody else, over UDP
+			t.Fatal(err)
+		}
+	}
 }
 
 func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
@@ -62,10 +76,10 @@ func (u *upstream) questions() []string {
 	return slices.Clone(u.asked)
 }
 
-// asking is a forwarder of these servers.
+// asking is a forwarder of these servers, which have time.
 func asking(private bool, search []string, servers ...*upstream) *forwarder {
 	f := newForwarder("", private, slog.New(slog.DiscardHandler))
-	f.search, f.checked = search, time.Now().Add(time.Hour)
+	f.search, f.checked, f.wait = search, time.Now().Add(time.Hour), time.Hour
 	for _, u := range servers {
 		f.servers = append(f.servers, u.addr)
 	}
@@ -223,7 +237,9 @@ func TestResolve_AsksAgain(t *testing.T) {
 			always("8.8.4.4")(w, q)
 		}
 	})
-	m := asking(false, nil, u).resolve(t.Context(), new(dns.Msg).SetQuestion("www.example.org.", dns.TypeA))
+	f := asking(false, nil, u)
+	f.wait = 10 * time.Second // of which the first has half
+	m := f.resolve(t.Context(), new(dns.Msg).SetQuestion("www.example.org.", dns.TypeA))
 	if len(m.Answer) != 1 || times.Load() != 2 {
 		t.Errorf("asked %d times: %v", times.Load(), m)
 	}
@@ -240,8 +256,10 @@ func TestResolve_IsBounded(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	names := asking(false, nil, u)
+	names.wait = askWait
 	w := &Way{
-		gate: &Gate{names: asking(false, nil, u)}, ctx: ctx,
+		gate: &Gate{names: names}, ctx: ctx,
 		asks: rate.NewLimiter(asksRate, asksAtOnce+2), asking: make(chan struct{}, asksAtOnce),
 	}
 	ask := func() int {
@@ -257,7 +275,7 @@ func TestResolve_IsBounded(t *testing.T) {
 	if c := ask(); c != dns.RcodeServerFailure {
 		t.Errorf("one more at once: %s", dns.RcodeToString[c])
 	}
-	w.asks.AllowN(time.Now(), w.asks.Burst()) // whatever is left
+	w.asks.SetLimit(0) // nothing comes back
 	for w.asks.Allow() {
 	}
 	if c := ask(); c != dns.RcodeRefused {
