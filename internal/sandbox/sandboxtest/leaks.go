@@ -81,6 +81,9 @@ func nothingLeaks(t *testing.T, e Engine) {
 	cycle := func(n int) {
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, 8)
+		if e.OwnKernel {
+			slots = make(chan struct{}, 2) // a small machine does not start eight kernels in a minute
+		}
 		for i := range n {
 			slots <- struct{}{}
 			wg.Go(func() {
