@@ -28,7 +28,7 @@ const (
 var greedy = function{"greedy", "nodejs22.x", "index.js", `
 const { execFileSync } = require('child_process');
 const threads = [
-  'import threading', 'threading.stack_size(65536)', 'end, n = threading.Event(), 0',
+  'import threading', 'threading.stack_size(131072)', 'end, n = threading.Event(), 0',
   'try:', '  while n < 3000:', '    threading.Thread(target=end.wait, daemon=True).start()', '    n += 1',
   'except RuntimeError as e: print(n, e)', 'else: print(n, "and no end")',
 ].join('\n');
