@@ -198,7 +198,7 @@ func (t *tester) same(got []string, want ...string) {
 // "key-" for a deletion.
 func (t *tester) changes(prefix string, from int64, n int) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.ctx(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.ctx(), 5*time.Minute)
 	defer cancel()
 	out := []string{}
 	last := int64(0)
