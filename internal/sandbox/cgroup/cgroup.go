@@ -137,11 +137,20 @@ func (t *Tree) Sweep() error {
 			}
 		}
 	}
+	// All die at the same time, which they may need a while for on a busy
+	// machine, and nobody would come back for a group that stays.
+	for name := range names {
+		t.group(name).Kill()
+	}
 	var errs []error
+	end := time.Now().Add(claimWait)
 	for name := range names {
 		g := t.group(name)
-		g.Kill()
-		errs = append(errs, g.Remove())
+		err := g.Remove()
+		for errors.Is(err, unix.EBUSY) && time.Now().Before(end) {
+			err = g.Remove()
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
