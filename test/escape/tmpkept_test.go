@@ -118,10 +118,11 @@ func TestTmpKept_IsOneSandboxsAtATime(t *testing.T) {
 func TestTmpKept_NoProcessIsLeftAtIt(t *testing.T) {
 	onDiskEach(t, func(t *testing.T, d sandbox.Driver, _ string) {
 		const writer = `setsid sh -c 'exec >> /tmp/log; while :; do echo x; done' & while ! test -s /tmp/log; do :; done; `
-		const grows = `a=$(stat -c %s /tmp/log); i=0; while test $i -lt 20000; do i=$((i+1)); done; b=$(stat -c %s /tmp/log); test $a -lt $b && echo grows || echo still`
-		if got, _ := runInTmp(t, d, "w", writer+grows+`; kill -9 $$`); got != "grows" {
+		const size = `stat -c %s /tmp/log`
+		if got, _ := runInTmp(t, d, "w", writer+`a=$(`+size+`); while test $(`+size+`) -eq $a; do :; done; echo grows; kill -9 $$`); got != "grows" {
 			t.Fatalf("the test shows nothing: the file %q", got)
 		}
+		const grows = `a=$(` + size + `); i=0; while test $i -lt 20000; do i=$((i+1)); done; test $a -lt $(` + size + `) && echo grows || echo still`
 		if got, _ := runInTmp(t, d, "w", grows); got != "still" {
 			t.Errorf("in the next sandbox the file %s", got)
 		}
