@@ -266,6 +266,9 @@ func TestUploads_SurviveKill(t *testing.T) {
 		close(killed)
 	}()
 	for i := range total {
+		if i == total-100 { // before which more than enough are acknowledged
+			<-killed
+		}
 		next <- fmt.Sprintf("object-%03d.png", i)
 	}
 	close(next)
