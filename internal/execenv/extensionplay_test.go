@@ -95,6 +95,14 @@ func playExtension() {
 		case e.EventType == eventShutdown && does("stubborn"):
 			fmt.Println(name, "goes on")
 			select {}
+		case e.EventType == eventShutdown && does("curious"):
+			// It leaves when it knows how the init phase went.
+			for {
+				if heard, _ := os.ReadFile("/tmp/telemetry"); bytes.Contains(heard, []byte(`"platform.initReport"`)) {
+					os.Exit(0)
+				}
+				time.Sleep(time.Millisecond)
+			}
 		case e.EventType == eventShutdown:
 			// It began after what was answered before it, so after the
 			// request for that, and before now.

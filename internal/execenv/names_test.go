@@ -2,6 +2,7 @@ package execenv
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -61,7 +62,7 @@ func TestResolver_IsServedInEachEnvironment(t *testing.T) {
 		"udp": p.addrs[listenUDPNames].String(),
 		"tcp": p.addrs[listenTCPNames].String(),
 	} {
-		m, _, err := (&dns.Client{Net: network}).Exchange(new(dns.Msg).SetQuestion("sqs.us-east-1.amazonaws.com.", dns.TypeA), addr)
+		m, _, err := (&dns.Client{Net: network, Timeout: ample}).Exchange(new(dns.Msg).SetQuestion("sqs.us-east-1.amazonaws.com.", dns.TypeA), addr)
 		if err != nil || len(m.Answer) != 1 {
 			t.Errorf("%s: %v, %v", network, m, err)
 		}
@@ -100,14 +101,7 @@ func TestResolver_AsksTheWayOutForOtherNames(t *testing.T) {
 func TestResolver_FitsTheAsker(t *testing.T) {
 	r := newResolver(nil)
 	r.ctx, r.out = t.Context(), &many{}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := net.ListenPacket("udp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, p := listenBoth(t)
 	var wg sync.WaitGroup
 	for _, s := range []*dns.Server{{Listener: l, Handler: r}, {PacketConn: p, Handler: r}} {
 		wg.Go(func() { _ = s.ActivateAndServe() })
@@ -129,13 +123,32 @@ func TestResolver_FitsTheAsker(t *testing.T) {
 		if tc.size > 0 {
 			q.SetEdns0(tc.size, false)
 		}
-		m, _, err := (&dns.Client{Net: tc.network, UDPSize: dns.MaxMsgSize - 1}).Exchange(q, l.Addr().String())
+		m, _, err := (&dns.Client{Net: tc.network, UDPSize: dns.MaxMsgSize - 1, Timeout: ample}).Exchange(q, l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		m.Compress = true // as it came
 		if m.Len() > tc.most || m.Truncated == tc.all || (len(m.Answer) == 100) != tc.all {
 			t.Errorf("%s, %d bytes: %d bytes, %d addresses, truncated %v", tc.network, tc.size, m.Len(), len(m.Answer), m.Truncated)
+		}
+	}
+}
+
+// listenBoth gives a listener of each kind, on one port.
+func listenBoth(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return l, p
+		}
+		l.Close()
+		if !errors.Is(err, unix.EADDRINUSE) { // by somebody else, over UDP
+			t.Fatal(err)
 		}
 	}
 }

@@ -204,6 +204,7 @@ func (p *pool) pop(s *stock) *spare {
 		if !finished(sp.sb) {
 			return sp
 		}
+		s.retry = time.Now().Add(retryAfter) // as when watch finds it
 		p.es.wg.Go(sp.end)
 	}
 	return nil

@@ -61,10 +61,12 @@ func TestResponse_TellsWhenItBegan(t *testing.T) {
 // report. What the extension wrote of it outlives the reset.
 func TestExtension_TelemetryOfAFailedInit(t *testing.T) {
 	b := newExtensionBenchOn(t, newOnDiskBench, nil)
-	b.envs.patience.external = time.Second // the extension takes its telemetry and does not leave
 	f := b.extended(b.js(`const fs = require("fs");
 if (!fs.existsSync("/tmp/again")) { fs.writeFileSync("/tmp/again", ""); throw new RangeError("first") }
-exports.handler = async () => fs.readFileSync("/tmp/telemetry", "utf8").split("\n").filter((l) => l.includes("platform.init")).map((l) => { const e = JSON.parse(l); return [e.type, e.record.phase, e.record.status ?? "", e.record.errorType ?? ""].join(" ").trim() }).join("|")`), "x.stubborn.telemetry")
+const read = () => fs.readFileSync("/tmp/telemetry", "utf8").split("\n").slice(0, -1);
+exports.handler = async () => {
+  while (read().filter((l) => l.includes("platform.initStart")).length < 2) await new Promise((r) => setTimeout(r, 10));
+  return read().filter((l) => l.includes("platform.init")).map((l) => { const e = JSON.parse(l); return [e.type, e.record.phase, e.record.status ?? "", e.record.errorType ?? ""].join(" ").trim() }).join("|") }`), "x.telemetry.curious")
 	got := answer(b.invoke(f, `{}`))
 	const failed = "platform.initStart init|platform.initRuntimeDone init error Runtime.Unknown|platform.initReport init error Runtime.Unknown|platform.initStart invoke"
 	if !strings.HasPrefix(got, `"`+failed) {
