@@ -256,13 +256,18 @@ func (es *Environments) take(ctx context.Context, f Function) (_ *environment, s
 		es.mu.Unlock()
 		return e, provisioned && !e.provisioned, nil
 	}
-	if !es.bursts.take(f.ARN, now) {
+	// One that others do not need any more, who got one that became free, is on
+	// its way already. Else a busy machine would start ever more of them.
+	begin := len(fl.waiting) >= fl.starting
+	if begin && !es.bursts.take(f.ARN, now) {
 		fl.tidy()
 		es.mu.Unlock()
 		return nil, false, ErrBurst
 	}
 	w := fl.wait()
-	fl.start(f)
+	if begin {
+		fl.start(f)
+	}
 	es.mu.Unlock()
 
 	select {

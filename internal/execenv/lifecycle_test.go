@@ -176,6 +176,33 @@ func TestInvoke_WaitingTakesTheFirstThatBecomesFree(t *testing.T) {
 	close(gate)
 }
 
+// While environments take long to begin, those that free themselves serve who
+// waits: what was begun for one invocation is there for the next.
+func TestInvoke_BeginsNoMoreEnvironmentsThanInvocationsWait(t *testing.T) {
+	b := newBench(t, nil)
+	f := b.js(waiting)
+	b.invoke(f, `{}`)
+	gate := make(chan struct{}) // no other environment gets ready
+	b.driver.gate.Store(&gate)
+	for n := range 5 {
+		g := newGatedEvent(t)
+		first := b.start(f, g.json())
+		g.awaitStarted()
+		second := b.start(f, `{}`)
+		b.awaitWaiting(f, 1)
+		g.letGo()
+		(<-first).expect(t, fmt.Sprint(2*n+2))
+		(<-second).expect(t, fmt.Sprint(2*n+3))
+	}
+	b.envs.mu.Lock()
+	size := b.envs.fleets[f.ARN+" "+f.Version].size
+	b.envs.mu.Unlock()
+	if size != 2 {
+		t.Errorf("%d environments, want that which serves and one that begins", size)
+	}
+	close(gate)
+}
+
 func TestInvoke_EnvironmentsThatNobodyNeedsAnyMoreDoNotBoot(t *testing.T) {
 	b := newBench(t, nil)
 	f := b.js(waiting)
