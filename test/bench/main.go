@@ -27,6 +27,7 @@ type options struct {
 	runtimes  string // directory
 	runtime   string // managed runtime of the functions
 	results   string // directory; empty: print only
+	page      string // of the documentation, for a whole run; empty: none
 	bootstrap string // binary of a custom runtime; empty: none
 	only      *regexp.Regexp
 	rounds    int
@@ -43,6 +44,7 @@ func main() {
 	flag.StringVar(&o.runtime, "runtime", "nodejs22.x", "managed `runtime` of the functions")
 	flag.StringVar(&o.bootstrap, "bootstrap", "", "`binary` of test/bench/bootstrap, for the measure of a custom runtime; empty: not measured")
 	flag.StringVar(&o.results, "results", "", "`directory` that gets the JSON lines; empty: print only")
+	flag.StringVar(&o.page, "page", "", "`file` that gets the table of a whole run in Markdown, with -results")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds (default 4; 1 with -quick)")
 	flag.BoolVar(&o.quick, "quick", false, "one round, fewer samples: a look, not a result")
 	flag.BoolVar(&o.large, "large", false, "10,000 functions and 100,000 objects instead of 1,000 and 10,000")
@@ -109,14 +111,20 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	after := readMachine()
-	fmt.Printf("%s, %d processors, %s, %d rounds in %s; load average %s before, %s after\n\n",
+	about := fmt.Sprintf("%s, %d processors, %s, %d rounds in %s; load average %s before, %s after",
 		after.model, after.processors, after.kernel, o.rounds, time.Since(began).Round(time.Second), before.load, after.load)
+	fmt.Print(about, "\n\n")
 	lines := evaluate(table(scale), s)
 	if err := print(os.Stdout, lines); err != nil {
 		return err
 	}
 	if o.results == "" || o.quick {
 		return nil
+	}
+	if o.page != "" && o.only.String() == "" {
+		if err := writePage(o.page, began.UTC().Format("2006-01-02 15:04")+" UTC, "+about, lines); err != nil {
+			return err
+		}
 	}
 	lines = append(lines, line{spec: spec{name: "load_average_before", unit: "1"}, value: before.load1()},
 		line{spec: spec{name: "load_average_after", unit: "1"}, value: after.load1()})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -141,16 +142,21 @@ func print(w io.Writer, lines []line) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "what\tmeasured\tfloor\tratio\ttarget\tmet")
 	for _, l := range lines {
-		measured, floor := number(l.value), "-"
-		if !math.IsNaN(l.value) {
-			measured += " " + l.unit
-		}
-		if l.hasFloor {
-			floor = number(l.floorValue) + " (" + l.bare + ")"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", l.what, measured, floor, number(l.ratio()), l.goal.text(l.unit), l.verdict())
+		fmt.Fprintf(t, "%s\t%s\n", l.what, strings.Join(l.cells(), "\t"))
 	}
 	return t.Flush()
+}
+
+// cells is the row after its name.
+func (l line) cells() []string {
+	measured, floor := number(l.value), "-"
+	if !math.IsNaN(l.value) {
+		measured += " " + l.unit
+	}
+	if l.hasFloor {
+		floor = number(l.floorValue) + " (" + l.bare + ")"
+	}
+	return []string{measured, floor, number(l.ratio()), l.goal.text(l.unit), l.verdict()}
 }
 
 // appendResults adds the measured lines to a file of JSON lines.

@@ -55,14 +55,18 @@ var (
 
 func TestTable_Golden(t *testing.T) {
 	lines := evaluate(exampleRows, exampleSamples)
-	var shown, results bytes.Buffer
+	var shown, page, results bytes.Buffer
 	if err := print(&shown, lines); err != nil {
 		t.Fatal(err)
 	}
 	if err := writeResults(&results, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), lines); err != nil {
 		t.Fatal(err)
 	}
+	if err := markdown(&page, "A machine", lines); err != nil {
+		t.Fatal(err)
+	}
 	golden(t, "table.txt", shown.Bytes())
+	golden(t, "table.md", page.Bytes())
 	golden(t, "results.jsonl", results.Bytes())
 }
 
