@@ -2,7 +2,6 @@ package egress
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,8 +16,9 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
+
+	"davy/test/testnet"
 )
 
 // upstream is a name server of the machine. It answers on one port over UDP
@@ -34,7 +34,7 @@ type upstream struct {
 func newUpstream(t testing.TB, answer func(dns.ResponseWriter, *dns.Msg)) *upstream {
 	t.Helper()
 	u := &upstream{answer: answer}
-	l, p := listenBoth(t)
+	l, p := testnet.ListenBoth(t)
 	u.addr = l.Addr().String()
 	var wg sync.WaitGroup
 	for _, s := range []*dns.Server{{Listener: l, Handler: u}, {PacketConn: p, Handler: u}} {
@@ -42,25 +42,6 @@ func newUpstream(t testing.TB, answer func(dns.ResponseWriter, *dns.Msg)) *upstr
 	}
 	t.Cleanup(func() { l.Close(); p.Close(); wg.Wait() })
 	return u
-}
-
-// listenBoth gives a listener of each kind, on one port.
-func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := net.ListenPacket("udp", l.Addr().String())
-		if err == nil {
-			return l, p
-		}
-		l.Close()
-		if !errors.Is(err, unix.EADDRINUSE) { // by somebody else, over UDP
-			t.Fatal(err)
-		}
-	}
 }
 
 func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {

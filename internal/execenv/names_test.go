@@ -2,7 +2,6 @@ package execenv
 
 import (
 	"context"
-	"errors"
 	"net"
 	"os"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"davy/test/testnet"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,7 +102,7 @@ func TestResolver_AsksTheWayOutForOtherNames(t *testing.T) {
 func TestResolver_FitsTheAsker(t *testing.T) {
 	r := newResolver(nil)
 	r.ctx, r.out = t.Context(), &many{}
-	l, p := listenBoth(t)
+	l, p := testnet.ListenBoth(t)
 	var wg sync.WaitGroup
 	for _, s := range []*dns.Server{{Listener: l, Handler: r}, {PacketConn: p, Handler: r}} {
 		wg.Go(func() { _ = s.ActivateAndServe() })
@@ -130,25 +131,6 @@ func TestResolver_FitsTheAsker(t *testing.T) {
 		m.Compress = true // as it came
 		if m.Len() > tc.most || m.Truncated == tc.all || (len(m.Answer) == 100) != tc.all {
 			t.Errorf("%s, %d bytes: %d bytes, %d addresses, truncated %v", tc.network, tc.size, m.Len(), len(m.Answer), m.Truncated)
-		}
-	}
-}
-
-// listenBoth gives a listener of each kind, on one port.
-func listenBoth(t *testing.T) (net.Listener, net.PacketConn) {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := net.ListenPacket("udp", l.Addr().String())
-		if err == nil {
-			return l, p
-		}
-		l.Close()
-		if !errors.Is(err, unix.EADDRINUSE) { // by somebody else, over UDP
-			t.Fatal(err)
 		}
 	}
 }

@@ -197,3 +197,22 @@ func output(args []string) error {
 	}
 	return err
 }
+
+// ListenBoth gives a listener for TCP and one for UDP, on one port of loopback.
+func ListenBoth(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err == nil {
+			return l, p
+		}
+		l.Close()
+		if !errors.Is(err, unix.EADDRINUSE) { // by somebody else, over UDP
+			t.Fatal(err)
+		}
+	}
+}

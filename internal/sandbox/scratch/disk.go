@@ -86,7 +86,7 @@ func (s *Store) isLow() bool {
 
 // nearlyFull tells of a disk whose last blocks are for what needs them at once.
 func (s *Store) nearlyFull() bool {
-	free, err := s.free()
+	free, err := s.space()
 	return err == nil && free < s.cfg.ReserveBytes/16
 }
 

@@ -226,6 +226,24 @@ func TestLook_TrimsFirst(t *testing.T) {
 	}
 }
 
+// Nothing is made ready of the last blocks of a disk; who takes a volume gets
+// one all the same.
+func TestStock_LeavesANearlyFullDiskAlone(t *testing.T) {
+	s := open(t, Config{ReserveBytes: 1 << 30, Ready: 2})
+	free := int64(1<<26 - 1)
+	s.space = func() (int64, error) { return free, nil }
+	for _, want := range []int{0, 2} {
+		if err := s.stock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(s.shelf[0].ready); got != want {
+			t.Errorf("%d volumes are ready with %d bytes free, want %d", got, free, want)
+		}
+		take(t, s, 32<<20)
+		free = 1 << 26
+	}
+}
+
 // attached tells whether a loop device has a file of a directory: another
 // program may have taken the device since.
 func attached(number int, dir string) bool {
